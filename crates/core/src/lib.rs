@@ -1,0 +1,10 @@
+//! CLIP prompts (zero-shot, `CoOp`, `CoCoOp`): forward, backward, training and classification.
+//! All arithmetic of the product is here; there is no I/O and no JavaScript. It builds for wasm32 and native alike.
+//! Start at [`classifier`] (what every door opens on) or [`train::session`]; `ARCHITECTURE.md` has the map.
+
+pub mod error;
+pub mod input;
+pub mod random;
+pub mod train;
+
+pub use error::{Error, Result};

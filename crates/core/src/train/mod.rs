@@ -1,0 +1,4 @@
+//! Learning prompts: sampling, views, step, session.
+
+pub mod augment;
+pub mod sampling;
