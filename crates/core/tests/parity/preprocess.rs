@@ -1,0 +1,51 @@
+//! `preprocess/index.json`: images and what torchvision's bicubic resize, centre crop and RGB conversion make of them.
+//! PNG must agree exactly; the other formats up to the stated difference of their decoders.
+
+use crate::{Case, Outcome, read_json};
+use cocoop_core::input::image::{Limits, decode};
+use cocoop_core::input::transform::test_view;
+use serde::Deserialize;
+use std::path::Path;
+
+#[derive(Deserialize)]
+struct Pair {
+    input: String,
+    px: usize,
+    expected: String,
+}
+
+pub fn cases(directory: &Path) -> Vec<Case> {
+    let directory = directory.join("preprocess");
+    match read_json::<Vec<Pair>>(&directory.join("index.json")) {
+        None => Vec::new(),
+        Some(Err(why)) => vec![Case::unreadable("index.json", why)],
+        Some(Ok(pairs)) => pairs.into_iter().map(|pair| case(&directory, pair)).collect(),
+    }
+}
+
+/// Largest difference of a value of 0..=255 that the decoder of a format may cause after resizing.
+fn limit(input: &str) -> f64 {
+    match input.rsplit('.').next() {
+        Some("jpg" | "jpeg") => 2.0,
+        _ => 0.0,
+    }
+}
+
+fn case(directory: &Path, Pair { input, px, expected }: Pair) -> Case {
+    let directory = directory.to_owned();
+    Case::new(format!("{input} {px}"), move || {
+        let read = |folder: &str, name: &str| {
+            std::fs::read(directory.join(folder).join(name)).expect(name)
+        };
+        let image = decode(&read("in", &input), &Limits::default()).expect("the input decodes");
+        let want = decode(&read("expected", &expected), &Limits::default())
+            .expect("the expected image decodes");
+        let got = test_view(&image, px);
+        let want = want.to_rgb();
+        assert_eq!(got.len(), want.data.len(), "bytes of the result");
+        let difference = got.iter().zip(&want.data).map(|(&a, &b)| f64::from(a.abs_diff(b)));
+        let mean = difference.clone().sum::<f64>() / got.len() as f64;
+        let error = difference.fold(0.0, f64::max);
+        Outcome { error, limit: limit(&input), note: format!("mean {mean:.4} of 255") }
+    })
+}
