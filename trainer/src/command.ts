@@ -1,0 +1,34 @@
+/** What a command is: a zod object that is its flags, its types and its help, and a function. */
+import type { z } from 'zod'
+import type { Terminal } from './terminal.ts'
+
+/** What a command gets besides its options. */
+export interface Context {
+  /** Progress and diagnostics, on stderr. */
+  terminal: Terminal
+  /** Writes a result for people to stdout; says nothing with --json. */
+  print: (text: string) => void
+  /** Aborted by the first Ctrl-C. */
+  signal: AbortSignal
+  /** The options that were set by flag, environment or file, as opposed to defaults. */
+  given: ReadonlySet<string>
+}
+
+/** A command as `cli.ts` tables it. What `run` returns is the document that --json prints. */
+export interface Command<Shape extends z.ZodRawShape = z.ZodRawShape> {
+  name: string
+  summary: string
+  /** More about the command, for its help. */
+  details?: string
+  /**
+   * Each key is a flag (`n_ctx` is --n-ctx), described by `.meta({ description, value, short, positional })` on its outermost schema.
+   */
+  flags: z.ZodObject<Shape>
+  examples: readonly string[]
+  run: (options: z.output<z.ZodObject<Shape>>, context: Context) => Promise<unknown>
+}
+
+/** Keeps the types of a command's flags in its `run`, and forgets them in the table. */
+export function defineCommand<Shape extends z.ZodRawShape>(command: Command<Shape>): Command {
+  return command as unknown as Command
+}
