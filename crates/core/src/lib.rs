@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod input;
+pub mod kernels;
 pub mod random;
 pub mod train;
 

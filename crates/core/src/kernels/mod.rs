@@ -1,0 +1,103 @@
+//! The innermost loops, and the only `unsafe` of this crate. Each file has a scalar reference that its SIMD versions
+//! are tested against; other modules call the safe functions and never name an instruction set.
+
+pub mod attention;
+pub mod gemm;
+pub mod norm;
+pub mod vector;
+
+/// The instruction set that this process uses, found once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// AVX-512F: 16 lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 and FMA: 8 lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// WebAssembly SIMD, 4 lanes; with `relaxed-simd` multiply-add is one instruction.
+    #[cfg(target_feature = "simd128")]
+    Simd128,
+    /// Whatever the compiler makes of plain code.
+    Portable,
+}
+
+impl Isa {
+    /// The best instruction set of this machine.
+    pub fn get() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                return Self::Avx512;
+            }
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        #[cfg(target_feature = "simd128")]
+        return Self::Simd128;
+        #[cfg(not(target_feature = "simd128"))]
+        Self::Portable
+    }
+
+    /// A name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512f",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2+fma",
+            #[cfg(target_feature = "simd128")]
+            Self::Simd128 => {
+                if cfg!(target_feature = "relaxed-simd") { "simd128+relaxed-simd" } else { "simd128" }
+            }
+            Self::Portable => "portable",
+        }
+    }
+}
+
+/// Compiles one plain function body for each instruction set, so that the compiler vectorises the same source for the
+/// machine at hand, and chooses at run time. On wasm32 the module's own features decide.
+macro_rules! for_each_isa {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+        $(#[$doc])*
+        $vis fn $name($($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+                fn avx512($($arg: $ty),*) { $body($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) { $body($($arg),*) }
+                match $crate::kernels::Isa::get() {
+                    $crate::kernels::Isa::Avx512 if std::arch::is_x86_feature_detected!("avx512dq") => {
+                        // SAFETY: the features were just detected, and the body is safe code.
+                        return unsafe { avx512($($arg),*) };
+                    }
+                    $crate::kernels::Isa::Avx512 | $crate::kernels::Isa::Avx2 => {
+                        // SAFETY: as above; every machine with AVX-512F has AVX2 and FMA.
+                        return unsafe { avx2($($arg),*) };
+                    }
+                    $crate::kernels::Isa::Portable => {}
+                }
+            }
+            $body($($arg),*);
+        }
+    };
+}
+pub(crate) use for_each_isa;
+
+/// Calls `work(first_row, rows)` for consecutive groups of rows of `out` (each `width` long), on all cores where the
+/// `parallel` feature is on and there are at least two groups of `grain` rows. Each row is written by one call, so the
+/// result does not depend on the number of threads.
+pub fn for_rows(out: &mut [f32], width: usize, grain: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let grain = grain.max(1);
+    #[cfg(feature = "parallel")]
+    if out.len() >= 2 * grain * width {
+        use rayon::prelude::*;
+        out.par_chunks_mut(grain * width).enumerate().for_each(|(i, rows)| work(i * grain, rows));
+        return;
+    }
+    for (i, rows) in out.chunks_mut(grain * width).enumerate() {
+        work(i * grain, rows);
+    }
+}
