@@ -10,6 +10,8 @@ export interface Context {
   print: (text: string) => void
   /** Aborted by the first Ctrl-C. */
   signal: AbortSignal
+  /** Sets the exit code of a command that gave its result and yet did not find all well. */
+  exit: (code: number) => void
   /** The options that were set by flag, environment or file, as opposed to defaults. */
   given: ReadonlySet<string>
 }

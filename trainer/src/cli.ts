@@ -1,0 +1,96 @@
+#!/usr/bin/env node
+/** `cocoop-train`: a table of commands. This file alone writes results and ends the process. */
+import { readFileSync } from 'node:fs'
+import type { Command } from './command.ts'
+import { bundles } from './commands/bundles.ts'
+import { dataset } from './commands/dataset.ts'
+import { demo } from './commands/demo.ts'
+import { doctor } from './commands/doctor.ts'
+import { evaluate } from './commands/eval.ts'
+import { publish } from './commands/publish.ts'
+import { train } from './commands/train.ts'
+import { zeroShot } from './commands/zero-shot.ts'
+import { EXIT, problemOf, TrainError } from './errors.ts'
+import { nearest, parseFlags } from './flags.ts'
+import { commandHelp, programHelp } from './help.ts'
+import { Terminal } from './terminal.ts'
+
+const COMMANDS: readonly Command[] = [train, evaluate, zeroShot, publish, bundles, dataset, demo, doctor]
+
+async function main([word, ...args]: string[]): Promise<number> {
+  if (word === undefined || word === 'help' || word === '--help' || word === '-h') {
+    const topic = word === 'help' ? args[0] : undefined
+    say(topic === undefined ? programHelp(COMMANDS) : commandHelp(find(topic)))
+    return word === undefined ? EXIT.usage : EXIT.ok
+  }
+  if (word === 'version' || word === '--version') {
+    say(version())
+    return EXIT.ok
+  }
+  const command = find(word)
+  const { options, global, given } = parseFlags(command, args, process.env)
+  if (global.help) {
+    say(commandHelp(command))
+    return EXIT.ok
+  }
+  const terminal = new Terminal(process.stderr, global.quiet)
+  const print = (text: string) => {
+    terminal.settle()
+    if (!global.json) say(text)
+  }
+  let code: number = EXIT.ok
+  const exit = (wanted: number) => {
+    code = wanted
+  }
+  const result = await command.run(options, { terminal, print, exit, given, signal: interrupts(terminal) })
+  terminal.settle()
+  if (global.json) say(JSON.stringify(result, null, 2))
+  return code
+}
+
+/** The first Ctrl-C asks the command to stop, the second ends the process. */
+function interrupts(terminal: Terminal): AbortSignal {
+  const controller = new AbortController()
+  const onSignal = () => {
+    if (controller.signal.aborted) process.exit(EXIT.interrupted)
+    controller.abort()
+    terminal.settle()
+    terminal.warn('stopping; press Ctrl-C again to stop at once')
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  return controller.signal
+}
+
+function find(word: string): Command {
+  const command = COMMANDS.find(({ name }) => name === word)
+  if (command !== undefined) return command
+  const near = nearest(word, COMMANDS.map(({ name }) => name))
+  throw new TrainError('usage', `unknown command "${word}"`, near && `Did you mean \`cocoop-train ${near}\`?`)
+}
+
+function report(error: unknown): number {
+  const { code, message, hint, exit } = problemOf(error)
+  if (process.argv.includes('--json')) say(JSON.stringify({ error: { code, message, hint } }, null, 2))
+  const lines = [`error: ${message}`, `code:  ${code}`, ...(hint === '' ? [] : [`do:    ${hint}`])]
+  process.stderr.write(`${lines.join('\n')}\n`)
+  if (process.env['COCOOP_DEBUG'] === '1') console.error(error)
+  return exit
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+function version(): string {
+  const file = new URL('../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
+
+// A reader that went away (`| head`) is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failure))
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  process.exitCode = report(error)
+}
