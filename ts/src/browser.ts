@@ -1,0 +1,42 @@
+/** cocoop for browsers: fetches the one of the two WASM builds that the browser can run. */
+import { Classifier as Base, type LoadOptions } from './classifier.ts'
+import type { EngineModel, ModelFiles } from './engine.ts'
+import { CocoopError, messageOf } from './errors.ts'
+import { WasmEngine, wasmBuild } from './wasm.ts'
+
+export * from './common.ts'
+export { WasmEngine } from './wasm.ts'
+
+/** Where the two builds lie. Bundlers that understand `new URL(…, import.meta.url)` need no setting; others give the addresses. */
+export interface EngineOptions {
+  urls?: { relaxed: string | URL; simd: string | URL }
+}
+
+/** Fetches and starts a WASM engine. Throws `io` when the module cannot be fetched or compiled. */
+export async function createEngine({ urls }: EngineOptions = {}): Promise<WasmEngine> {
+  const build = wasmBuild()
+  const url =
+    urls?.[build] ??
+    (build === 'relaxed'
+      ? import.meta.resolve('cocoop-wasm/relaxed.wasm')
+      : import.meta.resolve('cocoop-wasm/simd.wasm'))
+  try {
+    const response = await fetch(url)
+    if (!response.ok) throw new Error(`HTTP ${response.status}`)
+    return new WasmEngine(await WebAssembly.compile(await response.arrayBuffer()), build)
+  } catch (cause) {
+    throw new CocoopError('io', `${url}: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** {@link Base} with a newly fetched WASM engine where none is given and one is needed. */
+export class Classifier extends Base {
+  static override async load(
+    model: EngineModel | ModelFiles,
+    bundle: Uint8Array,
+    options: LoadOptions = {},
+  ): Promise<Base> {
+    const engine = options.engine ?? ('weights' in model ? await createEngine() : undefined)
+    return await Base.load(model, bundle, { ...options, engine })
+  }
+}

@@ -1,0 +1,101 @@
+/** The Classifier: a model and a bundle opened together, image in, classes out, best first. The entries add their default engine. */
+import type { CallOptions, Engine, EngineClassifier, EngineModel, ModelFiles, Scores } from './engine.ts'
+import { CocoopError, throwIfCancelled } from './errors.ts'
+import { sha256 } from './hash.ts'
+import type { BundleMetadata, Method } from './schemas.ts'
+
+/** `index` is the class's place in the bundle's class names, `cosine` that of image and text before the scale. */
+export interface Prediction {
+  classname: string
+  index: number
+  prob: number
+  cosine: number
+}
+
+export interface Classification {
+  /** Best first, at most `topK`. */
+  predictions: Prediction[]
+  bundle: { name: string; sha256: string; method: Method }
+}
+
+export interface LoadOptions extends CallOptions {
+  /** Other classes than the bundle's own: the learned prompt over an open vocabulary. */
+  classnames?: string[] | undefined
+  /** Which door to use; each entry of the package has its default. Not used when `model` is loaded already. */
+  engine?: Engine | undefined
+}
+
+export class Classifier {
+  readonly metadata: BundleMetadata
+  readonly #bundle: Classification['bundle']
+  readonly #classifier: EngineClassifier
+  readonly #ownModel: EngineModel | undefined
+
+  /** Takes over `classifier`, and `ownModel` where it is given: dispose frees them. */
+  protected constructor(classifier: EngineClassifier, bundleSha256: string, ownModel: EngineModel | undefined) {
+    this.metadata = classifier.metadata
+    this.#bundle = { name: this.metadata.name, sha256: bundleSha256, method: this.metadata.method }
+    this.#classifier = classifier
+    this.#ownModel = ownModel
+  }
+
+  /**
+   * Opens `bundle` on `model`: a loaded model, which stays yours, or its files, which are loaded and freed with the classifier.
+   * @throws CocoopError `bad_bundle`, `model_mismatch`, `bad_model`, `bad_classes`, `cancelled` and the other words of bad files
+   */
+  static async load(
+    model: EngineModel | ModelFiles,
+    bundle: Uint8Array,
+    options: LoadOptions = {},
+  ): Promise<Classifier> {
+    const { classnames, engine, signal } = options
+    throwIfCancelled(signal)
+    const own = 'weights' in model ? await requireEngine(engine).loadModel(model, { signal }) : undefined
+    const loaded = own ?? (model as EngineModel)
+    try {
+      return new Classifier(await loaded.classifier(bundle, { classnames, signal }), await sha256(bundle), own)
+    } catch (error) {
+      own?.[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  /** One encoded image file (PNG, JPEG, WebP, first frame of a GIF) to its `topK` best classes. */
+  async classify(image: Uint8Array, options: CallOptions & { topK?: number } = {}): Promise<Classification> {
+    const { topK = 5, signal } = options
+    const scores = await this.#classifier.classify(image, { signal })
+    return { predictions: rank(scores, this.metadata.classnames, topK), bundle: this.#bundle }
+  }
+
+  dispose(): void {
+    this.#classifier[Symbol.dispose]()
+    this.#ownModel?.[Symbol.dispose]()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.dispose()
+  }
+}
+
+/** The `topK` best classes of one image, best first; equal probabilities in the order of the classes. */
+export function rank({ probs, cosines }: Scores, classnames: string[], topK: number): Prediction[] {
+  const order = classnames.map((_, index) => index)
+  order.sort((a, b) => at(probs, b) - at(probs, a) || a - b)
+  return order.slice(0, topK).map((index) => ({
+    classname: classnames[index] as string,
+    index,
+    prob: at(probs, index),
+    cosine: at(cosines, index),
+  }))
+}
+
+function at(values: Float32Array, index: number): number {
+  const value = values[index]
+  if (value === undefined) throw new CocoopError('internal', `no score for class ${index}`)
+  return value
+}
+
+function requireEngine(engine: Engine | undefined): Engine {
+  if (!engine) throw new CocoopError('bad_option', 'option `engine`: needed to load a model from its files here')
+  return engine
+}

@@ -1,0 +1,19 @@
+/** What every entry of the package exports, whichever door stands behind it. */
+export type { Classification, LoadOptions, Prediction } from './classifier.ts'
+export { rank } from './classifier.ts'
+export type {
+  Bytes,
+  CallOptions,
+  Embedded,
+  Engine,
+  EngineClassifier,
+  EngineModel,
+  ModelFiles,
+  Scores,
+} from './engine.ts'
+export { CocoopError, ERRORS, type ErrorCode, isErrorCode, messageOf, throwIfCancelled } from './errors.ts'
+export { sha256 } from './hash.ts'
+export * from './schemas.ts'
+export * from './store.ts'
+export { ALIAS_TTL_SECONDS, type KvNamespace, KvStore } from './stores/kv.ts'
+export { MemoryStore } from './stores/memory.ts'

@@ -1,0 +1,194 @@
+/**
+ * The one adapter over both doors: JSON to checked objects, `Scores` to plain arrays, dispose.
+ * What differs between the doors (promises, cancelling, what a failure means) is in the `Call` that napi.ts and wasm.ts give.
+ */
+import type {
+  Bytes,
+  CallOptions,
+  Embedded,
+  Engine,
+  EngineClassifier,
+  EngineModel,
+  ModelFiles,
+  Scores,
+} from './engine.ts'
+import { CocoopError, throwIfCancelled } from './errors.ts'
+import { BadImage, BundleMetadata, InspectedImage, ModelInfo, parseJson, type ZeroShotSpec } from './schemas.ts'
+
+type Awaitable<T> = T | Promise<T>
+
+/** Stops the addon's call it was given to. */
+export interface RawCancel {
+  cancel(): void
+}
+export interface RawScores {
+  readonly probs: Float32Array
+  readonly cosines: Float32Array
+  free?(): void
+}
+export interface RawClassifier {
+  readonly metadata: string
+  classify(image: Uint8Array, cancel?: RawCancel): Awaitable<RawScores>
+  score(image_features: Float32Array, cancel?: RawCancel): Awaitable<RawScores>
+  probe(): Awaitable<number>
+  free?(): void
+}
+export interface RawModel {
+  readonly info: string
+  inspectImages(images: Uint8Array[]): Awaitable<string>
+  zeroShotBundle(spec: string): Awaitable<Uint8Array>
+  classifier(bundle: Uint8Array, classnames?: string[]): Awaitable<RawClassifier>
+  free?(): void
+}
+/** What both doors have, and under the same names. */
+export interface RawDoor {
+  bundleMetadata(bundle: Uint8Array): string
+  tokenize(text: string): Uint32Array
+  errorCodes(): string[]
+  version(): string
+}
+
+/** Runs one call of a door and makes every failure a CocoopError. */
+export interface Call {
+  <T>(signal: AbortSignal | undefined, run: (cancel: RawCancel | undefined) => Awaitable<T>): Promise<T>
+  /** The same for what is synchronous in both doors. */
+  sync<T>(run: () => T): T
+}
+
+/** A raw object until it is disposed. */
+class Handle<T extends { free?(): void }> {
+  #raw: T | undefined
+  constructor(raw: T) {
+    this.#raw = raw
+  }
+  get raw(): T {
+    if (this.#raw === undefined) throw new CocoopError('disposed', 'used after it was disposed')
+    return this.#raw
+  }
+  free(call: Call): void {
+    const raw = this.#raw
+    this.#raw = undefined
+    if (raw?.free) call.sync(() => raw.free?.())
+  }
+}
+
+export abstract class DoorEngine<Door extends RawDoor> implements Engine {
+  abstract readonly name: string
+  protected readonly door: Door
+  protected readonly call: Call
+
+  constructor(door: Door, call: Call) {
+    this.door = door
+    this.call = call
+  }
+
+  abstract loadModel(files: ModelFiles, options?: CallOptions): Promise<EngineModel>
+
+  bundleMetadata(bundle: Uint8Array): BundleMetadata {
+    return parseJson(
+      BundleMetadata,
+      this.call.sync(() => this.door.bundleMetadata(bundle)),
+      'bundle metadata',
+      'bad_bundle',
+    )
+  }
+  tokenize(text: string): Uint32Array {
+    return this.call.sync(() => this.door.tokenize(text))
+  }
+  errorCodes(): string[] {
+    return this.call.sync(() => this.door.errorCodes())
+  }
+  version(): string {
+    return this.call.sync(() => this.door.version())
+  }
+}
+
+/** `embed` is the one call whose form differs: the addon takes all images at once, WASM one. */
+export abstract class DoorModel<Raw extends RawModel> implements EngineModel {
+  readonly info: ModelInfo
+  protected readonly handle: Handle<Raw>
+  protected readonly call: Call
+
+  constructor(raw: Raw, call: Call) {
+    this.handle = new Handle(raw)
+    this.call = call
+    this.info = parseJson(
+      ModelInfo,
+      call.sync(() => raw.info),
+      'model info',
+      'internal',
+    )
+  }
+
+  abstract embedImages(images: Uint8Array[], options?: CallOptions): Promise<Embedded>
+
+  async inspectImages(images: Uint8Array[]): Promise<InspectedImage[]> {
+    const json = await this.call(undefined, () => this.handle.raw.inspectImages(images))
+    return parseJson(InspectedImage.array(), json, 'inspected images', 'internal')
+  }
+
+  async zeroShotBundle(spec: ZeroShotSpec): Promise<Bytes> {
+    const bundle = await this.call(undefined, () => this.handle.raw.zeroShotBundle(JSON.stringify(spec)))
+    return bundle as Bytes
+  }
+
+  async classifier(
+    bundle: Uint8Array,
+    options: CallOptions & { classnames?: string[] | undefined } = {},
+  ): Promise<EngineClassifier> {
+    throwIfCancelled(options.signal)
+    const raw = await this.call(undefined, () => this.handle.raw.classifier(bundle, options.classnames))
+    return new DoorClassifier(raw, this.call)
+  }
+
+  [Symbol.dispose](): void {
+    this.handle.free(this.call)
+  }
+}
+
+class DoorClassifier implements EngineClassifier {
+  readonly metadata: BundleMetadata
+  readonly #handle: Handle<RawClassifier>
+  readonly #call: Call
+
+  constructor(raw: RawClassifier, call: Call) {
+    this.#handle = new Handle(raw)
+    this.#call = call
+    this.metadata = parseJson(
+      BundleMetadata,
+      call.sync(() => raw.metadata),
+      'bundle metadata',
+      'bad_bundle',
+    )
+  }
+
+  async classify(image: Uint8Array, { signal }: CallOptions = {}): Promise<Scores> {
+    return take(await this.#call(signal, (cancel) => this.#handle.raw.classify(image, cancel)), this.#call)
+  }
+
+  async score(image_features: Float32Array, { signal }: CallOptions = {}): Promise<Scores> {
+    return take(await this.#call(signal, (cancel) => this.#handle.raw.score(image_features, cancel)), this.#call)
+  }
+
+  async probe(): Promise<number> {
+    return await this.#call(undefined, () => this.#handle.raw.probe())
+  }
+
+  [Symbol.dispose](): void {
+    this.#handle.free(this.#call)
+  }
+}
+
+/** Plain arrays of a door's scores, which in WASM are an object to be freed. */
+function take(raw: RawScores, call: Call): Scores {
+  return call.sync(() => {
+    const { probs, cosines } = raw
+    raw.free?.()
+    return { probs, cosines }
+  })
+}
+
+/** JSON of the addon's `bad`: the images that could not be read. */
+export function parseBad(json: string): BadImage[] {
+  return parseJson(BadImage.array(), json, 'bad images', 'internal')
+}

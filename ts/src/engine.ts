@@ -1,0 +1,67 @@
+/**
+ * What either door looks like from here: the same calls over the native addon and over WASM, always asynchronous.
+ * Every call throws CocoopError with the word of Rust's `Error::code`; an aborted `signal` gives `cancelled`.
+ */
+import type { BadImage, BundleMetadata, InspectedImage, ModelInfo, ZeroShotSpec } from './schemas.ts'
+
+/** Bytes in an ordinary buffer, as WebCrypto and the stores take them. */
+export type Bytes = Uint8Array<ArrayBuffer>
+
+export interface CallOptions {
+  /** Stops the call; the addon stops within one batch, WASM before it begins. */
+  signal?: AbortSignal | undefined
+}
+
+/** A model's weights (safetensors) and the text of its config.json. */
+export interface ModelFiles {
+  weights: Uint8Array
+  config: string
+}
+
+export interface Engine {
+  /** Which door and build: `napi`, `wasm-simd`, `wasm-relaxed`. */
+  readonly name: string
+  loadModel(files: ModelFiles, options?: CallOptions): Promise<EngineModel>
+  /** Reads a bundle's metadata with the strict reader; no model is needed. */
+  bundleMetadata(bundle: Uint8Array): BundleMetadata
+  /** Token ids of a text, without start and end. */
+  tokenize(text: string): Uint32Array
+  /** Every word of Rust's `Error::code`. */
+  errorCodes(): string[]
+  version(): string
+}
+
+/** `features` (n, embed_dim), L2-normalised; the rows of bad images are 0. */
+export interface Embedded {
+  features: Float32Array
+  bad: BadImage[]
+}
+
+/** (n, n_cls) each. */
+export interface Scores {
+  probs: Float32Array
+  cosines: Float32Array
+}
+
+export interface EngineModel extends Disposable {
+  readonly info: ModelInfo
+  /** Features of encoded image files. A file that cannot be read is named in `bad`; it does not stop the others. */
+  embedImages(images: Uint8Array[], options?: CallOptions): Promise<Embedded>
+  inspectImages(images: Uint8Array[]): Promise<InspectedImage[]>
+  zeroShotBundle(spec: ZeroShotSpec): Promise<Bytes>
+  /** Opens a bundle; with `classnames`, its prompt over other classes (open vocabulary). */
+  classifier(
+    bundle: Uint8Array,
+    options?: CallOptions & { classnames?: string[] | undefined },
+  ): Promise<EngineClassifier>
+}
+
+export interface EngineClassifier extends Disposable {
+  readonly metadata: BundleMetadata
+  /** One encoded image file. */
+  classify(image: Uint8Array, options?: CallOptions): Promise<Scores>
+  /** `image_features` (n, embed_dim), L2-normalised. */
+  score(image_features: Float32Array, options?: CallOptions): Promise<Scores>
+  /** Classifies the probe image: largest difference of its logits from those in the bundle, over the largest of them. */
+  probe(): Promise<number>
+}

@@ -1,0 +1,132 @@
+/** The Engine over the native addon (cocoop-napi): off the event loop, on all cores, and the only one that trains. */
+import { type Call, DoorEngine, DoorModel, parseBad, type RawCancel, type RawDoor, type RawModel } from './door.ts'
+import type { Bytes, CallOptions, Embedded, ModelFiles } from './engine.ts'
+import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
+import { type BundleOptions, EpochReport, parseJson, TrainPlan, type TrainSpec } from './schemas.ts'
+
+/** One batch is done. `epoch` and `batch` count from 1; `correct` of `images` were classified right before the step. */
+export interface Progress {
+  epoch: number
+  batch: number
+  loss: number
+  lr: number
+  correct: number
+  images: number
+}
+
+export interface RawTrainer {
+  readonly plan: string
+  epoch(onProgress: (event: Progress) => void, cancel?: RawCancel): Promise<string>
+  state(): Uint8Array
+  restore(state: Uint8Array): void
+  bundle(metadata: string): Promise<Uint8Array>
+}
+export interface RawNativeModel extends RawModel {
+  embedImages(images: Uint8Array[], cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
+  trainer(spec: string, images: Uint8Array[], labels: Uint32Array): Promise<RawTrainer>
+}
+/** The addon's exports. */
+export interface Addon extends RawDoor {
+  Cancel: new () => RawCancel
+  Model: { load(weights: Uint8Array, config: string): Promise<RawNativeModel> }
+  fewShot(spec: string): string
+  subsample(labels: Uint32Array, half: 'base' | 'new'): string
+}
+
+function fail(thrown: unknown, signal: AbortSignal | undefined): CocoopError {
+  throwIfCancelled(signal)
+  return (
+    CocoopError.from(thrown) ?? new CocoopError('engine_failed', `the addon: ${messageOf(thrown)}`, { cause: thrown })
+  )
+}
+
+/** An aborted signal cancels the addon's own token, which it looks at between batches. */
+function caller(addon: Addon): Call {
+  const call = async <T>(signal: AbortSignal | undefined, run: (cancel: RawCancel | undefined) => T | Promise<T>) => {
+    throwIfCancelled(signal)
+    const cancel = signal && new addon.Cancel()
+    const stop = () => cancel?.cancel()
+    signal?.addEventListener('abort', stop, { once: true })
+    try {
+      return await run(cancel)
+    } catch (thrown) {
+      throw fail(thrown, signal)
+    } finally {
+      signal?.removeEventListener('abort', stop)
+    }
+  }
+  return Object.assign(call, { sync: nativeSync })
+}
+
+/** Runs a synchronous function of the addon. */
+export function nativeSync<T>(run: () => T): T {
+  try {
+    return run()
+  } catch (thrown) {
+    throw fail(thrown, undefined)
+  }
+}
+
+export class NativeEngine extends DoorEngine<Addon> {
+  readonly name = 'napi'
+  constructor(addon: Addon) {
+    super(addon, caller(addon))
+  }
+  async loadModel({ weights, config }: ModelFiles, { signal }: CallOptions = {}): Promise<NativeModel> {
+    throwIfCancelled(signal)
+    return new NativeModel(await this.call(undefined, () => this.door.Model.load(weights, config)), this.call)
+  }
+}
+
+export class NativeModel extends DoorModel<RawNativeModel> {
+  async embedImages(images: Uint8Array[], { signal }: CallOptions = {}): Promise<Embedded> {
+    const { features, bad } = await this.call(signal, (cancel) => this.handle.raw.embedImages(images, cancel))
+    return { features, bad: parseBad(bad) }
+  }
+
+  /** Prepares training on encoded images (n) and labels (n), each below the number of class names. */
+  async trainer(
+    spec: TrainSpec,
+    images: Uint8Array[],
+    labels: Uint32Array,
+    { signal }: CallOptions = {},
+  ): Promise<Trainer> {
+    throwIfCancelled(signal)
+    const raw = await this.call(undefined, () => this.handle.raw.trainer(JSON.stringify(spec), images, labels))
+    return new Trainer(raw, this.call)
+  }
+}
+
+/** Learns prompts epoch by epoch; its state can be saved after any epoch and continued from bit for bit. */
+export class Trainer {
+  readonly plan: TrainPlan
+  readonly #raw: RawTrainer
+  readonly #call: Call
+
+  constructor(raw: RawTrainer, call: Call) {
+    this.#raw = raw
+    this.#call = call
+    this.plan = parseJson(TrainPlan, raw.plan, 'training plan', 'internal')
+  }
+
+  /** Trains to the end of the current epoch. After `cancelled` the trainer stands where it stopped; restore a state to go on. */
+  async epoch(onProgress: (event: Progress) => void, { signal }: CallOptions = {}): Promise<EpochReport> {
+    const json = await this.#call(signal, (cancel) => this.#raw.epoch(onProgress, cancel))
+    return parseJson(EpochReport, json, 'epoch report', 'internal')
+  }
+
+  /** A checkpoint: parameters, momentum and position. */
+  state(): Bytes {
+    return this.#call.sync(() => this.#raw.state()) as Bytes
+  }
+
+  /** Continues from a checkpoint of the same training. Throws `bad_checkpoint` for any other bytes. */
+  restore(state: Uint8Array): void {
+    this.#call.sync(() => this.#raw.restore(state))
+  }
+
+  /** The learned prompt as a bundle. */
+  async bundle(options: BundleOptions): Promise<Bytes> {
+    return (await this.#call(undefined, () => this.#raw.bundle(JSON.stringify(options)))) as Bytes
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * cocoop for Node.js: the native addon where it loads, else WASM. Training needs the addon.
+ * `createEngine` serves; `nativeEngine` trains; `wasmEngine` proves what a worker will answer.
+ */
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
+import { Classifier as Base, type LoadOptions } from './classifier.ts'
+import type { Engine, EngineModel, ModelFiles } from './engine.ts'
+import { CocoopError, messageOf } from './errors.ts'
+import { type Addon, NativeEngine, nativeSync } from './napi.ts'
+import { parseJson } from './schemas.ts'
+import { WasmEngine, wasmBuild } from './wasm.ts'
+
+export * from './common.ts'
+export { NativeEngine, NativeModel, type Progress, Trainer } from './napi.ts'
+export { FsStore } from './stores/fs.ts'
+export { WasmEngine } from './wasm.ts'
+
+let addonPromise: Promise<Addon> | undefined
+
+/** The addon, loaded once. Throws `no_addon` with the loader's reason. */
+function loadAddon(): Promise<Addon> {
+  addonPromise ??= import('cocoop-napi').then(
+    (addon): Addon => addon,
+    (cause) => {
+      throw new CocoopError('no_addon', `the native addon could not be loaded: ${messageOf(cause)}`, { cause })
+    },
+  )
+  return addonPromise
+}
+
+/** The engine over the addon. Throws `no_addon` where there is none for this machine. */
+export async function nativeEngine(): Promise<NativeEngine> {
+  return new NativeEngine(await loadAddon())
+}
+
+/** A new WASM engine: `relaxed`, `simd`, or the better of them here. */
+export async function wasmEngine(build: 'relaxed' | 'simd' = wasmBuild()): Promise<WasmEngine> {
+  const path = fileURLToPath(import.meta.resolve(`cocoop-wasm/${build}.wasm`))
+  try {
+    return new WasmEngine(await WebAssembly.compile(await readFile(path)), build)
+  } catch (cause) {
+    throw new CocoopError('io', `${path}: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** The addon where it loads, else WASM; `engine.name` says which. */
+export async function createEngine(): Promise<Engine> {
+  try {
+    return await nativeEngine()
+  } catch (error) {
+    if (CocoopError.is(error) && error.code === 'no_addon') return await wasmEngine()
+    throw error
+  }
+}
+
+/** {@link Base} with {@link createEngine}'s engine where none is given. */
+export class Classifier extends Base {
+  static override async load(
+    model: EngineModel | ModelFiles,
+    bundle: Uint8Array,
+    options: LoadOptions = {},
+  ): Promise<Base> {
+    return await Base.load(model, bundle, { ...options, engine: options.engine ?? (await createEngine()) })
+  }
+}
+
+const indices = z.array(z.int().nonnegative())
+const FewShot = z.strictObject({ train: indices, val: indices })
+const Subsample = z.strictObject({ indices, classes: indices })
+
+/** Few-shot sampling as the originals do it: indices into `labels` and `val_labels`, in the order in which they were drawn. */
+export async function fewShot(spec: {
+  labels: number[]
+  shots: number
+  val_labels: number[]
+  seed: number
+}): Promise<z.infer<typeof FewShot>> {
+  const addon = await loadAddon()
+  return parseJson(
+    FewShot,
+    nativeSync(() => addon.fewShot(JSON.stringify(spec))),
+    'few-shot sample',
+    'internal',
+  )
+}
+
+/** The originals' base/new cut: indices of the images of one half, and the classes that it keeps. */
+export async function subsample(labels: Uint32Array, half: 'base' | 'new'): Promise<z.infer<typeof Subsample>> {
+  const addon = await loadAddon()
+  return parseJson(
+    Subsample,
+    nativeSync(() => addon.subsample(labels, half)),
+    'subsample',
+    'internal',
+  )
+}

@@ -1,0 +1,173 @@
+/** What crosses the doors, the store and HTTP as JSON. Fields are snake_case, as in the files; every object is strict. */
+import { z } from 'zod'
+import { CocoopError, type ErrorCode } from './errors.ts'
+
+/** SHA-256 in lower-case hexadecimal. */
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits')
+
+/** A bundle's name, which is also a part of its key in the store and of its URL. */
+export const BundleName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'expected 1 to 64 of a-z 0-9 . _ -, not beginning with . _ -')
+
+/** `name` (whatever its alias points to) or `name@sha256` (exactly that bundle). */
+export const BundleRef = z.string().transform((text, context) => {
+  const [name, sha256, ...rest] = text.split('@')
+  if (
+    !BundleName.safeParse(name).success ||
+    rest.length > 0 ||
+    (sha256 !== undefined && !Sha256.safeParse(sha256).success)
+  ) {
+    context.addIssue({ code: 'custom', message: 'expected a bundle as name or name@sha256' })
+    return z.NEVER
+  }
+  return { name: name as string, sha256 }
+})
+export type BundleRef = z.output<typeof BundleRef>
+
+export const Method = z.enum(['zero-shot', 'coop', 'cocoop'])
+export type Method = z.infer<typeof Method>
+
+const free = z.record(z.string(), z.unknown())
+const count = z.int().nonnegative()
+
+/** What a bundle says of itself: docs/bundle-format.md. */
+export const BundleMetadata = z.strictObject({
+  format: z.literal('cocoop-bundle'),
+  version: z.literal(1),
+  name: z.string(),
+  method: Method,
+  classnames: z.array(z.string()).min(1),
+  prompt: z.strictObject({
+    n_ctx: count,
+    ctx_init: z.string().nullable(),
+    csc: z.boolean(),
+    class_token_position: z.enum(['end', 'middle', 'front']),
+    templates: z.array(z.string()),
+  }),
+  model: z.strictObject({ id: z.string(), sha256: Sha256, embed_dim: count, image_size: count }),
+  training: free,
+  metrics: free,
+})
+export type BundleMetadata = z.infer<typeof BundleMetadata>
+
+/** What a loaded model says of itself. `logit_scale` is the logarithm, as stored in the checkpoint. */
+export const ModelInfo = z.strictObject({
+  sha256: Sha256,
+  image_size: count,
+  embed_dim: count,
+  context_length: count,
+  logit_scale: z.number(),
+  parameters: count,
+  vision: z.strictObject({ layers: count, width: count, heads: count, patch_size: count }),
+  text: z.strictObject({ layers: count, width: count, heads: count, vocab_size: count, tokens_known: count }),
+})
+export type ModelInfo = z.infer<typeof ModelInfo>
+
+/** `bundle/<name>` in the store: which bundle a name means, and which it meant before. */
+export const Alias = z.strictObject({
+  sha256: Sha256,
+  method: Method,
+  n_cls: count,
+  model_sha256: Sha256,
+  previous: Sha256.nullable(),
+})
+export type Alias = z.infer<typeof Alias>
+
+/** `model/<sha256>/manifest` in the store. `config` is the text of config.json; `bytes` of the weights and of each shard. */
+export const ModelManifest = z.strictObject({
+  id: z.string(),
+  sha256: Sha256,
+  bytes: count,
+  config: z.string(),
+  shards: z.array(z.strictObject({ key: z.string(), bytes: count, sha256: Sha256 })).min(1),
+})
+export type ModelManifest = z.infer<typeof ModelManifest>
+
+/** How to train: the core's `TrainSpec`. */
+export const TrainSpec = z.strictObject({
+  method: z.enum(['coop', 'cocoop']),
+  classnames: z.array(z.string()).min(1),
+  n_ctx: count,
+  ctx_init: z.string().nullable(),
+  csc: z.boolean(),
+  class_token_position: z.enum(['end', 'middle', 'front']),
+  epochs: count,
+  batch_size: count,
+  lr: z.number(),
+  momentum: z.number(),
+  weight_decay: z.number(),
+  warmup_epochs: count,
+  warmup_lr: z.number(),
+  augment: z.enum(['crop-flip', 'none']),
+  seed: count,
+})
+export type TrainSpec = z.infer<typeof TrainSpec>
+
+export const TrainPlan = z.strictObject({
+  epochs: count,
+  batches: count,
+  batch_size: count,
+  n_train: count,
+  parameters: count,
+})
+export type TrainPlan = z.infer<typeof TrainPlan>
+
+export const EpochReport = z.strictObject({
+  epoch: count,
+  loss: z.number(),
+  accuracy: z.number(),
+  lr: z.number(),
+  images: count,
+  done: z.boolean(),
+})
+export type EpochReport = z.infer<typeof EpochReport>
+
+/** What the trainer writes into a bundle besides what it learned. */
+export interface BundleOptions {
+  name: string
+  model_id: string
+  training: Record<string, unknown>
+  metrics: Record<string, unknown>
+}
+
+/** `templates` hold one `{}` each; a class's feature is the normalised mean over them. */
+export interface ZeroShotSpec {
+  classnames: string[]
+  templates: string[]
+  metadata: BundleOptions
+}
+
+export const BadImage = z.strictObject({ index: count, code: z.string(), message: z.string() })
+export type BadImage = z.infer<typeof BadImage>
+export const InspectedImage = z.union([z.strictObject({ index: count, width: count, height: count }), BadImage])
+export type InspectedImage = z.infer<typeof InspectedImage>
+
+/**
+ * JSON text as `schema` says, or an error of word `code` that names `what` and the field.
+ * @throws CocoopError `code`
+ */
+export function parseJson<T extends z.ZodType>(schema: T, text: string, what: string, code: ErrorCode): z.output<T> {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (cause) {
+    throw new CocoopError(code, `${what}: not JSON`, { cause })
+  }
+  return check(schema, value, what, code)
+}
+
+/** The value as `schema` says, or an error of word `code` that names `what` and the field. */
+export function check<T extends z.ZodType>(schema: T, value: unknown, what: string, code: ErrorCode): z.output<T> {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw new CocoopError(code, `${what}: ${explain(result.error)}`)
+}
+
+/** The first few issues of a failed parse on one line: `prompt.n_ctx: expected number`. */
+export function explain(error: z.ZodError): string {
+  const shown = error.issues
+    .slice(0, 3)
+    .map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message))
+  return shown.join('; ')
+}

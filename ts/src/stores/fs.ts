@@ -1,0 +1,78 @@
+/** A store in a folder, one file per key. Files are written beside and renamed, so that a reader meets a whole file or none. Node.js only. */
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import type { Bytes } from '../engine.ts'
+import { CocoopError, messageOf } from '../errors.ts'
+import type { Store } from '../store.ts'
+
+const TEMPORARY = '.part'
+const KEY = /^[a-z0-9][\w.@-]*(\/[a-z0-9][\w.@-]*)*$/i
+
+export class FsStore implements Store {
+  readonly #root: string
+  /** `root` need not exist until something is written. */
+  constructor(root: string) {
+    this.#root = resolve(root)
+  }
+
+  async get(key: string): Promise<Bytes | null> {
+    const path = this.#path(key)
+    return await attempt(path, async () => new Uint8Array(await readFile(path)), null)
+  }
+
+  async put(key: string, value: Uint8Array): Promise<void> {
+    const path = this.#path(key)
+    const beside = `${path}.${randomUUID()}${TEMPORARY}`
+    await attempt(path, async () => {
+      await mkdir(dirname(path), { recursive: true })
+      try {
+        const file = await open(beside, 'wx')
+        try {
+          await file.writeFile(value)
+          await file.sync()
+        } finally {
+          await file.close()
+        }
+        await rename(beside, path)
+      } catch (error) {
+        await rm(beside, { force: true })
+        throw error
+      }
+    })
+  }
+
+  async list(prefix: string): Promise<string[]> {
+    const paths = await attempt(this.#root, () => readdir(this.#root, { recursive: true, withFileTypes: true }), [])
+    const keys = paths
+      .filter((entry) => entry.isFile() && !entry.name.endsWith(TEMPORARY))
+      .map((entry) =>
+        join(entry.parentPath, entry.name)
+          .slice(this.#root.length + 1)
+          .replaceAll('\\', '/'),
+      )
+    return keys.filter((key) => key.startsWith(prefix)).sort()
+  }
+
+  async delete(key: string): Promise<void> {
+    const path = this.#path(key)
+    await attempt(path, () => rm(path, { force: true }))
+  }
+
+  /** Keys are made of names and hashes; anything that could leave the folder is refused. */
+  #path(key: string): string {
+    if (!KEY.test(key)) throw new CocoopError('bad_option', `\`${key}\` cannot be a key`)
+    return join(this.#root, key)
+  }
+}
+
+/** `missing` is given back where the file or folder is not there; without it that is an error too. */
+async function attempt<T>(path: string, run: () => Promise<T>, ...missing: [T?]): Promise<T> {
+  try {
+    return await run()
+  } catch (cause) {
+    if (missing.length > 0 && cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')
+      return missing[0] as T
+    throw new CocoopError('io', `${path}: ${messageOf(cause)}`, { cause })
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * The Engine over WASM (cocoop-wasm). Work runs synchronously on the calling thread inside the returned promise.
+ * A trap leaves an instance's memory in no known state, so the first one ends it: every later call throws `engine_failed`,
+ * `failed` is true, and the owner makes a new engine.
+ */
+import { instantiate, type WasmInstance } from 'cocoop-wasm'
+import { type Call, DoorEngine, DoorModel, type RawCancel, type RawDoor, type RawModel } from './door.ts'
+import type { CallOptions, Embedded, ModelFiles } from './engine.ts'
+import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
+
+interface RawWasmModel extends RawModel {
+  embedImage(image: Uint8Array): Float32Array
+}
+interface RawWasmDoor extends RawDoor {
+  Model: new (weights: Uint8Array, config: string) => RawWasmModel
+  memory: WebAssembly.Memory
+}
+
+/** The smallest module with a relaxed-SIMD instruction: it validates where the relaxed build does. */
+// biome-ignore format: the bytes of (module (func (result v128) (i8x16.relaxed_swizzle (i8x16.splat (i32.const 1)) (i8x16.splat (i32.const 2)))))
+const relaxedProbe = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
+])
+
+/** Which of the two builds this host can run. */
+export function wasmBuild(): 'relaxed' | 'simd' {
+  return WebAssembly.validate(relaxedProbe) ? 'relaxed' : 'simd'
+}
+
+export class WasmEngine extends DoorEngine<RawWasmDoor> {
+  readonly name: string
+  readonly #state: { failed: boolean }
+
+  /** A fresh instance of a compiled cocoop-wasm module; `build` is for the name only. */
+  constructor(module: WebAssembly.Module, build: 'relaxed' | 'simd') {
+    const state = { failed: false }
+    const door: RawWasmDoor = instantiate(module) satisfies WasmInstance
+    super(door, caller(state))
+    this.#state = state
+    this.name = `wasm-${build}`
+  }
+
+  /** True after a trap: make a new engine. */
+  get failed(): boolean {
+    return this.#state.failed
+  }
+
+  /** The instance's linear memory, which only grows. */
+  get memory(): WebAssembly.Memory {
+    return this.door.memory
+  }
+
+  async loadModel({ weights, config }: ModelFiles, { signal }: CallOptions = {}): Promise<WasmModel> {
+    return new WasmModel(await this.call(signal, () => new this.door.Model(weights, config)), this.call)
+  }
+}
+
+class WasmModel extends DoorModel<RawWasmModel> {
+  async embedImages(images: Uint8Array[], { signal }: CallOptions = {}): Promise<Embedded> {
+    const { embed_dim } = this.info
+    const features = new Float32Array(images.length * embed_dim)
+    const bad: Embedded['bad'] = []
+    for (const [index, image] of images.entries()) {
+      try {
+        features.set(await this.call(signal, () => this.handle.raw.embedImage(image)), index * embed_dim)
+      } catch (error) {
+        if (!CocoopError.is(error) || error.code === 'cancelled' || error.code === 'engine_failed') throw error
+        bad.push({ index, code: error.code, message: error.message })
+      }
+    }
+    return { features, bad }
+  }
+}
+
+function caller(state: { failed: boolean }): Call {
+  const sync = <T>(run: () => T): T => {
+    if (state.failed) throw new CocoopError('engine_failed', 'this WASM instance stopped in an earlier call')
+    try {
+      return run()
+    } catch (thrown) {
+      const known = CocoopError.from(thrown)
+      if (known) throw known
+      state.failed = true // a trap, a stack overflow: anything that is not one of the core's own words
+      throw new CocoopError('engine_failed', `the WASM engine stopped: ${messageOf(thrown)}`, { cause: thrown })
+    }
+  }
+  const call = async <T>(signal: AbortSignal | undefined, run: (cancel: RawCancel | undefined) => T | Promise<T>) => {
+    throwIfCancelled(signal)
+    return sync(() => run(undefined))
+  }
+  return Object.assign(call, { sync })
+}
