@@ -1,0 +1,11 @@
+//! wasm-pack itself, less its look for updates and its installer: neither belongs in a build.
+
+use clap::Parser;
+use wasm_pack::{Cli, PBAR, command::run_wasm_pack};
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    PBAR.set_log_level(cli.log_level);
+    PBAR.set_quiet(cli.quiet);
+    run_wasm_pack(cli.cmd)
+}
