@@ -1,0 +1,104 @@
+/**
+ * Finds a data set by what a user types: the name of an imported or embedded set, or the path of a folder, a CSV file or a split file.
+ * A name goes before a path; `./name` always means the path.
+ */
+import { existsSync } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { codeOf, TrainError } from '../errors.ts'
+import { nearest } from '../flags.ts'
+import { Archive } from './archive.ts'
+import { readCsv } from './csv.ts'
+import { byCodePoint, type Dataset, type Files } from './dataset.ts'
+import { diskFiles, kindOf } from './disk.ts'
+import { readFolders } from './folders.ts'
+import { isSplitFile, readSplitZhou } from './split-zhou.ts'
+
+/** Where imported sets are kept unless --data-sets or COCOOP_DATA_SETS says otherwise: below the current folder. */
+export const DATA_SETS = 'data-sets'
+
+const EMBEDDED = fileURLToPath(new URL('../../../data', import.meta.url)) // from src/datasets and dist/datasets alike
+
+export interface OpenOptions {
+  /** Folder of the imported sets; by default COCOOP_DATA_SETS or `data-sets`. */
+  data_sets?: string
+  /** Cuts a set that comes without splits. */
+  seed?: number
+  /** Folder of the embedded archives. */
+  embedded?: string
+}
+
+/** A set that has a name. */
+export interface Named {
+  name: string
+  source: 'embedded' | 'imported'
+  open: () => Promise<Dataset>
+}
+
+/**
+ * Opens the set that `target` names. Only lists are read; images are read when asked for.
+ * @throws TrainError `not_found` with the known names and the nearest of them; what the readers throw.
+ */
+export async function openDataset(target: string, options: OpenOptions = {}): Promise<Dataset> {
+  const named = await namedDatasets(options)
+  const found = named.find(({ name }) => name === target)
+  if (found !== undefined) return found.open()
+  if (existsSync(target)) return openPath(target, options.seed)
+  const names = named.map(({ name }) => name)
+  const near = nearest(target, names)
+  const hint = `${near === undefined ? '' : `Did you mean ${near}? `}Known sets: ${names.join(', ') || 'none'}. A folder, a .csv or a split_zhou_*.json works too.`
+  throw new TrainError('not_found', `there is no data set and no folder or file called ${target}`, hint)
+}
+
+/** Opens a folder (with a split file, or of class folders), a CSV file or a split file. */
+export async function openPath(target: string, seed = 1): Promise<Dataset> {
+  const path = resolve(target)
+  const name = basename(path).replace(/\.(csv|json)$/i, '')
+  if ((await stat(path)).isDirectory()) return openFolder(diskFiles(path), name, seed)
+  const files = diskFiles(dirname(path))
+  if (/\.csv$/i.test(path)) return readCsv(files, basename(path), name, seed)
+  if (isSplitFile(basename(path))) return readSplitZhou(files, basename(path), name)
+  throw new TrainError('bad_data', `${target} is neither a folder, a .csv nor a split_zhou_*.json`)
+}
+
+/** Every set with a name, imported ones first. An imported set hides an embedded one of its name. */
+export async function namedDatasets({ data_sets, embedded = EMBEDDED }: OpenOptions = {}): Promise<Named[]> {
+  const folder = data_sets ?? process.env['COCOOP_DATA_SETS'] ?? DATA_SETS
+  const sets = [...(await importedDatasets(folder)), ...(await embeddedDatasets(embedded))]
+  return sets.filter(({ name }, i) => sets.findIndex((other) => other.name === name) === i)
+}
+
+async function importedDatasets(folder: string): Promise<Named[]> {
+  if (!(await kindOf(folder, 'isDirectory'))) return []
+  const files = diskFiles(resolve(folder))
+  const folders = (await files.folders('')).filter((name) => !name.startsWith('.'))
+  return folders.map((name) => {
+    return { name, source: 'imported', open: () => openFolder(diskFiles(join(files.root, name)), name, 1) }
+  })
+}
+
+async function embeddedDatasets(embedded: string): Promise<Named[]> {
+  const names = await readdir(embedded).catch((cause: unknown) => {
+    if (codeOf(cause) === 'not_found') return []
+    throw cause
+  })
+  const archives = names.filter((name) => name.endsWith('.zip')).sort(byCodePoint)
+  const sets = await Promise.all(
+    archives.map(async (file) => {
+      const archive = await Archive.open(join(embedded, file))
+      const folders = archive.folders().filter((name) => name !== 'licenses')
+      return folders.map(
+        (name): Named => ({ name, source: 'embedded', open: () => openFolder(archive.files(name), name, 1) }),
+      )
+    }),
+  )
+  return sets.flat()
+}
+
+async function openFolder(files: Files, name: string, seed: number): Promise<Dataset> {
+  const [split, other] = (await files.files('')).filter(isSplitFile)
+  if (split === undefined) return readFolders(files, name, seed)
+  if (other === undefined) return readSplitZhou(files, split, name)
+  throw new TrainError('bad_data', `${files.root} holds ${split} and ${other}`, 'Give the path of the one you mean.')
+}
