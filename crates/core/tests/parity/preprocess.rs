@@ -26,7 +26,7 @@ pub fn cases(directory: &Path) -> Vec<Case> {
 /// Largest difference of a value of 0..=255 that the decoder of a format may cause after resizing.
 fn limit(input: &str) -> f64 {
     match input.rsplit('.').next() {
-        Some("jpg" | "jpeg") => 2.0,
+        Some("jpg" | "jpeg") => 3.0,
         _ => 0.0,
     }
 }
