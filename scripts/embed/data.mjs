@@ -28,7 +28,8 @@ for (const [name, sets] of Object.entries(ARCHIVES)) {
   for (const notice of ['NOTICE', 'licenses/Apache-2.0.txt', 'licenses/MIT.txt']) {
     files.set(notice, readFileSync(join(data, notice)))
   }
-  for (const set of sets) for (const path of filesOf(set)) files.set(`${set}/${path}`, readFileSync(join(from, set, path)))
+  for (const set of sets)
+    for (const path of filesOf(set)) files.set(`${set}/${path}`, readFileSync(join(from, set, path)))
   const bytes = zip(files)
   if (bytes.length > MAX_BYTES) throw new Error(`${name}.zip has ${bytes.length} bytes, the limit is ${MAX_BYTES}`)
   writeFileSync(join(to, `${name}.zip`), bytes)

@@ -36,7 +36,7 @@ function withTrainedRows(tensors) {
   const row = (id) => bytes.subarray(id * row_bytes, (id + 1) * row_bytes)
   const ids = Array.from({ length: shape[0] }, (_, id) => id).filter((id) => row(id).some((byte) => byte !== 0))
   const id_bytes = Buffer.alloc(ids.length * 4)
-  ids.forEach((id, i) => id_bytes.writeUInt32LE(id, i * 4))
+  for (const [i, id] of ids.entries()) id_bytes.writeUInt32LE(id, i * 4)
   const names = [...tensors.keys()].sort()
   return new Map([
     [IDS, { dtype: 'U32', shape: [ids.length], bytes: id_bytes }],
@@ -58,5 +58,7 @@ function verify(written, original) {
     if (!bytes?.equals(tensor.bytes)) throw new Error(`tensor ${name} is not the original's`)
   }
   if (written.size !== original.size + 1) throw new Error('the written file holds other tensors than the original')
-  console.log(`${original.size} tensors equal the original's; ${shape[0]} token rows kept, the other ${original.get(TABLE).shape[0] - shape[0]} are zero`)
+  console.log(
+    `${original.size} tensors equal the original's; ${shape[0]} token rows kept, the other ${original.get(TABLE).shape[0] - shape[0]} are zero`,
+  )
 }

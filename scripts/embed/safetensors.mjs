@@ -30,7 +30,8 @@ export function writeSafetensors(tensors) {
   const header = { __metadata__: { format: 'pt' } }
   let offset = 0
   for (const [name, { dtype, shape, bytes }] of tensors) {
-    header[name] = { dtype, shape, data_offsets: [offset, (offset += bytes.length)] }
+    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes.length] }
+    offset += bytes.length
   }
   const text = JSON.stringify(header)
   const padded = Buffer.from(text.padEnd(Math.ceil(text.length / 8) * 8))

@@ -27,11 +27,7 @@ export function zip(files) {
 
 /** What the local and the central header share: needed version 1.0, no flags, method 0, date, CRC, sizes, lengths. */
 function commonFields(name, bytes) {
-  return Buffer.concat([
-    u16(10, 0, 0, 0, DATE),
-    u32(crc32(bytes), bytes.length, bytes.length),
-    u16(name.length, 0),
-  ])
+  return Buffer.concat([u16(10, 0, 0, 0, DATE), u32(crc32(bytes), bytes.length, bytes.length), u16(name.length, 0)])
 }
 
 function signature(value) {
