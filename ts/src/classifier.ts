@@ -72,6 +72,10 @@ export class Classifier {
     this.#ownModel?.[Symbol.dispose]()
   }
 
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose()
   }

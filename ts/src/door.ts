@@ -68,12 +68,18 @@ class Handle<T extends { free?(): void }> {
   free(call: Call): void {
     const raw = this.#raw
     this.#raw = undefined
-    if (raw?.free) call.sync(() => raw.free?.())
+    try {
+      if (raw?.free) call.sync(() => raw.free?.())
+    } catch (error) {
+      // An instance that stopped is dropped whole, and this with it.
+      if (!CocoopError.is(error) || error.code !== 'disposed') throw error
+    }
   }
 }
 
 export abstract class DoorEngine<Door extends RawDoor> implements Engine {
   abstract readonly name: string
+  abstract readonly failed: boolean
   protected readonly door: Door
   protected readonly call: Call
 

@@ -21,6 +21,8 @@ export interface ModelFiles {
 export interface Engine {
   /** Which door and build: `napi`, `wasm-simd`, `wasm-relaxed`. */
   readonly name: string
+  /** True once it has stopped for good (a trap in WASM): its objects are disposed, make a new engine. */
+  readonly failed: boolean
   loadModel(files: ModelFiles, options?: CallOptions): Promise<EngineModel>
   /** Reads a bundle's metadata with the strict reader; no model is needed. */
   bundleMetadata(bundle: Uint8Array): BundleMetadata

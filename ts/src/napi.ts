@@ -69,6 +69,7 @@ export function nativeSync<T>(run: () => T): T {
 
 export class NativeEngine extends DoorEngine<Addon> {
   readonly name = 'napi'
+  readonly failed = false
   constructor(addon: Addon) {
     super(addon, caller(addon))
   }

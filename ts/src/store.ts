@@ -184,21 +184,28 @@ export async function loadModel(
   { signal }: CallOptions = {},
 ): Promise<ModelFiles & { id: string }> {
   const manifest = await requireModel(store, hash)
-  const total = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0)
-  if (total !== manifest.bytes)
+  const starts: number[] = []
+  let total = 0
+  for (const shard of manifest.shards) {
+    starts.push(total)
+    total += shard.bytes
+  }
+  if (total !== manifest.bytes) {
     throw new CocoopError(
       'bad_store',
       `${manifestKey(hash)}: shards of ${total} bytes for a model of ${manifest.bytes}`,
     )
+  }
   const weights = new Uint8Array(total)
-  let start = 0
-  const placed = manifest.shards.map((shard) => ({ ...shard, start: (start += shard.bytes) - shard.bytes }))
-  await each(placed, async (shard) => {
+  await each(manifest.shards, async (shard, index) => {
     throwIfCancelled(signal)
     const bytes = await store.get(shard.key)
     if (!bytes) throw new CocoopError('model_not_found', `the store lacks \`${shard.key}\`: publish the model again`)
+    if (bytes.length !== shard.bytes) {
+      throw new CocoopError('hash_mismatch', `\`${shard.key}\`: expected ${shard.bytes} bytes, got ${bytes.length}`)
+    }
     await verify(bytes, shard.sha256, shard.key)
-    weights.set(bytes, shard.start)
+    weights.set(bytes, starts[index])
   })
   return { id: manifest.id, weights, config: manifest.config }
 }
@@ -224,10 +231,10 @@ async function verify(bytes: Bytes, hash: string, key: string): Promise<void> {
 }
 
 /** `run` for every item, a few at a time, results in the items' order. */
-async function each<T, R>(items: T[], run: (item: T) => Promise<R>): Promise<R[]> {
+async function each<T, R>(items: T[], run: (item: T, index: number) => Promise<R>): Promise<R[]> {
   const results: R[] = []
   for (let start = 0; start < items.length; start += CONCURRENT) {
-    results.push(...(await Promise.all(items.slice(start, start + CONCURRENT).map(run))))
+    results.push(...(await Promise.all(items.slice(start, start + CONCURRENT).map((item, i) => run(item, start + i)))))
   }
   return results
 }

@@ -1,12 +1,12 @@
 /**
  * The Engine over WASM (cocoop-wasm). Work runs synchronously on the calling thread inside the returned promise.
- * A trap leaves an instance's memory in no known state, so the first one ends it: every later call throws `engine_failed`,
- * `failed` is true, and the owner makes a new engine.
+ * A trap leaves an instance's memory in no known state, so the first one ends it: that call throws `engine_failed`,
+ * every later one `disposed`, `failed` is true, and the owner makes a new engine.
  */
 import { instantiate, type WasmInstance } from 'cocoop-wasm'
 import { type Call, DoorEngine, DoorModel, type RawCancel, type RawDoor, type RawModel } from './door.ts'
 import type { CallOptions, Embedded, ModelFiles } from './engine.ts'
-import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
+import { CocoopError, type ErrorCode, messageOf, throwIfCancelled } from './errors.ts'
 
 interface RawWasmModel extends RawModel {
   embedImage(image: Uint8Array): Float32Array
@@ -55,6 +55,9 @@ export class WasmEngine extends DoorEngine<RawWasmDoor> {
   }
 }
 
+/** The words that speak of one image and do not stop the others. */
+const IMAGE_CODES: ReadonlySet<ErrorCode> = new Set(['bad_image', 'image_too_large', 'unsupported_image'])
+
 class WasmModel extends DoorModel<RawWasmModel> {
   async embedImages(images: Uint8Array[], { signal }: CallOptions = {}): Promise<Embedded> {
     const { embed_dim } = this.info
@@ -64,7 +67,7 @@ class WasmModel extends DoorModel<RawWasmModel> {
       try {
         features.set(await this.call(signal, () => this.handle.raw.embedImage(image)), index * embed_dim)
       } catch (error) {
-        if (!CocoopError.is(error) || error.code === 'cancelled' || error.code === 'engine_failed') throw error
+        if (!CocoopError.is(error) || !IMAGE_CODES.has(error.code)) throw error
         bad.push({ index, code: error.code, message: error.message })
       }
     }
@@ -74,7 +77,7 @@ class WasmModel extends DoorModel<RawWasmModel> {
 
 function caller(state: { failed: boolean }): Call {
   const sync = <T>(run: () => T): T => {
-    if (state.failed) throw new CocoopError('engine_failed', 'this WASM instance stopped in an earlier call')
+    if (state.failed) throw new CocoopError('disposed', 'this WASM instance stopped in an earlier call')
     try {
       return run()
     } catch (thrown) {
