@@ -40,7 +40,7 @@ interface Flag {
 export function flagsOf(object: z.ZodObject): Flag[] {
   return Object.entries(object.shape).map(([key, field]) => {
     const schema = field as z.ZodType
-    const meta = schema.meta() ?? {}
+    const meta = metaOf(schema)
     const kind = kindOf(schema)
     const text = (name: string) => (typeof meta[name] === 'string' ? meta[name] : undefined)
     return {
@@ -184,6 +184,12 @@ function check<S extends z.ZodObject>(command: string, schema: S, raw: Record<st
 function usage(command: string, message: string, hint?: string): TrainError {
   const help = `\`cocoop-train help ${command}\` lists its flags.`
   return new TrainError('usage', message, hint ? `${hint} ${help}` : help)
+}
+
+/** `.meta()` of the schema, or of what stands inside it. */
+function metaOf(schema: z.ZodType): Record<string, unknown> {
+  const inner = (schema.def as { innerType?: z.ZodType }).innerType
+  return schema.meta() ?? (inner === undefined ? {} : metaOf(inner))
 }
 
 /** What stands inside `.default()`, `.optional()` and their like. */

@@ -4,7 +4,7 @@ import { type Stream, Terminal } from './terminal.ts'
 
 test('the live line tells epoch, batch, loss, rate and time left', () => {
   let now = 0
-  const meter = new Meter({ epochs: 10, batches: 160, batch_size: 1, n_train: 160 }, () => now)
+  const meter = new Meter({ epochs: 10, batches: 160, batch_size: 1, n_train: 160, parameters: 1 }, () => now)
   now = 500
   meter.line({ epoch: 1, batch: 1, loss: 2, lr: 0.00001, correct: 0, images: 100 })
   now = 1000
@@ -15,7 +15,7 @@ test('the live line tells epoch, batch, loss, rate and time left', () => {
 
 test('the rate forgets what is long past', () => {
   let now = 0
-  const meter = new Meter({ epochs: 1, batches: 1000, batch_size: 1, n_train: 1000 }, () => now)
+  const meter = new Meter({ epochs: 1, batches: 1000, batch_size: 1, n_train: 1000, parameters: 1 }, () => now)
   for (let batch = 1; batch <= 30; batch++) {
     now += batch <= 10 ? 10_000 : 1000
     meter.line({ epoch: 1, batch, loss: 1, lr: 1, correct: 0, images: 10 })

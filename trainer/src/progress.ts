@@ -1,34 +1,17 @@
 /** The live line of a training run: epoch, batch, loss, learning rate, images per second, time left. */
-
-/** One batch, as the engine reports it. `epoch` and `batch` count from 1. */
-export interface Progress {
-  epoch: number
-  batch: number
-  loss: number
-  lr: number
-  correct: number
-  images: number
-}
-
-/** The extent of a run. */
-export interface Plan {
-  epochs: number
-  batches: number
-  batch_size: number
-  n_train: number
-}
+import type { Progress, TrainPlan } from 'cocoop/node'
 
 const WINDOW_MS = 10_000
 
 /** Counts images over the last seconds, and from that the time left. */
 export class Meter {
-  readonly #plan: Plan
+  readonly #plan: TrainPlan
   readonly #now: () => number
   readonly #marks: { time: number; images: number }[]
   #images = 0
   #loss = Number.NaN
 
-  constructor(plan: Plan, now: () => number = () => performance.now()) {
+  constructor(plan: TrainPlan, now: () => number = () => performance.now()) {
     this.#plan = plan
     this.#now = now
     this.#marks = [{ time: now(), images: 0 }]

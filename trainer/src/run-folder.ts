@@ -92,12 +92,13 @@ export class RunFolder implements Disposable {
     return states.reverse().map((name) => ({ step: Number(name.slice(5, -6)), path: this.file(`checkpoints/${name}`) }))
   }
 
-  /** Forgets the metrics after `step`, which the resumed run writes again. */
-  async trimMetrics(step: number): Promise<void> {
-    if (!existsSync(this.file('metrics.jsonl'))) return
+  /** Forgets the metrics after `step`, which the resumed run writes again. Returns the loss in the last line that stays, or NaN. */
+  async trimMetrics(step: number): Promise<number> {
+    if (!existsSync(this.file('metrics.jsonl'))) return Number.NaN
     const lines = (await readFile(this.file('metrics.jsonl'), 'utf8')).split('\n')
-    const end = lines.findIndex((line) => !(stepOf(line) <= step))
-    await writeDurably(this.file('metrics.jsonl'), lines.slice(0, end).map((line) => `${line}\n`).join(''))
+    const kept = lines.slice(0, lines.findIndex((line) => !(read(line).step <= step)))
+    await writeDurably(this.file('metrics.jsonl'), kept.map((line) => `${line}\n`).join(''))
+    return read(kept.at(-1) ?? '').loss
   }
 
   /** Gives the folder free for others. */
@@ -117,10 +118,11 @@ export class RunFolder implements Disposable {
 }
 
 /** NaN for a line that was torn by a crash, and for the empty end of the file. */
-function stepOf(line: string): number {
+function read(line: string): { step: number; loss: number } {
   try {
-    return Number((JSON.parse(line) as { step: unknown }).step)
+    const { step, loss } = JSON.parse(line) as { step?: unknown; loss?: unknown }
+    return { step: Number(step), loss: Number(loss) }
   } catch {
-    return Number.NaN
+    return { step: Number.NaN, loss: Number.NaN }
   }
 }

@@ -5,8 +5,7 @@
 import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
 import { TrainError } from './errors.ts'
-
-const DEFAULT_MODEL = 'emoji-clip'
+import { DEFAULT_MODEL } from './models.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
 export const SOURCE = {
@@ -20,6 +19,7 @@ const share = z.number().min(0)
 
 export const TRAIN = z.object({
   ...SOURCE,
+  data: SOURCE.data.optional(), // --resume knows it
   method: z.enum(['coop', 'cocoop']).default('cocoop').meta({ description: 'Which prompts to learn' }),
   shots: z.number().int().min(0).default(16).meta({ description: 'Training images per class; 0 takes all' }),
   classes: z.enum(['all', 'base', 'new']).default('all').meta({ description: 'All classes, or the first or second half of them' }),
@@ -44,7 +44,8 @@ export const TRAIN = z.object({
 export type TrainFlags = z.output<typeof TRAIN>
 
 /** Every default filled in: what config.json holds, and what repeats the run. */
-export type TrainOptions = Omit<TrainFlags, 'out' | 'resume' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'> & {
+export type TrainOptions = Omit<TrainFlags, 'data' | 'out' | 'resume' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'> & {
+  data: string
   n_ctx: number
   /** Empty: drawn at random. */
   ctx_init: string
@@ -77,6 +78,7 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   }
   return {
     ...options,
+    data: flags.data ?? dataset,
     n_ctx,
     ctx_init,
     epochs: flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots)),

@@ -1,0 +1,84 @@
+/** Tests a bundle on images: probabilities, accuracy, macro-F1. */
+import type { BundleMetadata, EngineModel } from 'cocoop/node'
+import type { Context } from './command.ts'
+import { TrainError } from './errors.ts'
+import type { Embedded } from './images.ts'
+import { argmax, harmonicMean, type Score, score } from './metrics.ts'
+import { table } from './table.ts'
+
+/** Images scored at a time: CoCoOp makes prompts for each. */
+const BATCH = 32
+
+export interface Evaluation {
+  metadata: BundleMetadata
+  score: Score
+  /** (n, n_cls) each. */
+  probs: Float32Array
+  cosines: Float32Array
+}
+
+/** The figures of an evaluation that stand in result.json and in a bundle. */
+export type Figures = Pick<Score, 'total' | 'accuracy' | 'macro_f1'> & { n_cls: number }
+
+/**
+ * Scores every image with the bundle's prompt over the images' class names, which need not be those that it was trained on.
+ * @throws TrainError `class_mismatch` for class-specific prompts on other classes; CocoopError `model_mismatch`, `bad_bundle`.
+ */
+export async function evaluateBundle(
+  model: EngineModel,
+  bundle: Uint8Array,
+  data: Embedded,
+  { terminal, signal }: Pick<Context, 'terminal' | 'signal'>,
+): Promise<Evaluation> {
+  using own = await model.classifier(bundle, { signal })
+  const same = sameNames(own.metadata.classnames, data.classnames)
+  if (!same && own.metadata.prompt.csc) {
+    const message = `the bundle ${own.metadata.name} has class-specific prompts for ${quote(own.metadata.classnames)}, not for ${quote(data.classnames)}`
+    throw new TrainError('class_mismatch', message)
+  }
+  using classifier = await model.classifier(bundle, { signal, classnames: same ? undefined : data.classnames })
+  const [n, n_cls, width] = [data.items.length, data.classnames.length, model.info.embed_dim]
+  const [probs, cosines] = [new Float32Array(n * n_cls), new Float32Array(n * n_cls)]
+  for (let start = 0; start < n; start += BATCH) {
+    const rows = data.features.subarray(start * width, Math.min(n, start + BATCH) * width)
+    const some = await classifier.score(rows, { signal })
+    probs.set(some.probs, start * n_cls)
+    cosines.set(some.cosines, start * n_cls)
+    terminal.status(`testing ${Math.min(n, start + BATCH)}/${n}`)
+  }
+  const predicted = data.items.map((_, i) => argmax(probs.subarray(i * n_cls, (i + 1) * n_cls)))
+  return { metadata: classifier.metadata, score: score(predicted, data.labels, data.classnames), probs, cosines }
+}
+
+/** What is kept of an evaluation. */
+export function figures({ score: { total, accuracy, macro_f1 }, metadata }: Evaluation): Figures {
+  return { n_cls: metadata.classnames.length, total, accuracy, macro_f1 }
+}
+
+/** One row per set of classes, and the harmonic mean where base and new are both there. */
+export function figuresTable(results: Record<string, Figures>): string {
+  const rows = Object.entries(results).map(([classes, { n_cls, total, accuracy, macro_f1 }]) => [
+    classes,
+    String(n_cls),
+    String(total),
+    `${accuracy.toFixed(2)}%`,
+    `${macro_f1.toFixed(2)}%`,
+  ])
+  const h = harmonic(results)
+  if (h !== undefined) rows.push(['H', '', '', `${h.toFixed(2)}%`, ''])
+  return table(['classes', 'n', 'images', 'accuracy', 'macro-F1'], rows)
+}
+
+/** H of base and new accuracy. */
+export function harmonic({ base, new: fresh }: Record<string, Figures>): number | undefined {
+  return base && fresh && harmonicMean(base.accuracy, fresh.accuracy)
+}
+
+function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, i) => name === b[i])
+}
+
+function quote(names: readonly string[]): string {
+  const shown = names.slice(0, 3).map((name) => `"${name}"`)
+  return names.length > 3 ? `${shown.join(', ')} and ${names.length - 3} more` : shown.join(', ')
+}
