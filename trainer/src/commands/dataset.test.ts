@@ -127,7 +127,7 @@ describe('show', () => {
         { width: 9, count: 2 },
       ],
     })
-    expect(out).toContain('1 images cannot be read')
+    expect(out).toContain('images that cannot be read: 1 (')
   })
 })
 

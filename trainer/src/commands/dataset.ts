@@ -16,14 +16,11 @@ const FLAGS = z.object({
   action: z
     .enum(['list', 'show', 'import'])
     .meta({ description: 'What to do', value: 'list|show|import', positional: true }),
-  target: z
-    .string()
-    .optional()
-    .meta({
-      description: 'show: a name or path; import: a folder, .csv or split_zhou_*.json',
-      value: 'NAME|PATH',
-      positional: true,
-    }),
+  target: z.string().optional().meta({
+    description: 'show: a name or path; import: a folder, .csv or split_zhou_*.json',
+    value: 'NAME|PATH',
+    positional: true,
+  }),
   name: z
     .string()
     .regex(SET_NAME, 'expected letters, digits, ".", "_" and "-", at most 64')
@@ -123,8 +120,9 @@ async function show(target: string, options: Options, { print, terminal, signal 
       .join(', ')}${found.sizes.length > 5 ? ', ...' : ''}`,
   )
   print(found.problems.length === 0 ? 'problems: none found' : 'problems:')
-  for (const { message, count, examples } of found.problems)
-    print(`  ${count} ${message}: ${examples.join('; ')}${count > examples.length ? '; ...' : ''}`)
+  for (const { message, count, examples } of found.problems) {
+    print(`  ${message}: ${count} (${examples.join('; ')}${count > examples.length ? '; ...' : ''})`)
+  }
   return { name, root, layout, fingerprint: hash, ...found }
 }
 

@@ -81,7 +81,7 @@ export function countClasses(dataset: Dataset): ClassCount[] {
 function unreadable(skipped: readonly Skipped[]): Problem[] {
   return problem(
     'unreadable',
-    'images cannot be read',
+    'images that cannot be read',
     skipped.map(({ message }) => message),
   )
 }
@@ -96,8 +96,8 @@ function duplicates(groups: readonly { path: string; classname: string; split: S
   const show = (group: { path: string; classname: string }[]) =>
     group.map(({ path, classname }) => `${path} (${classname})`).join(' = ')
   return [
-    ...problem('train_test_duplicates', 'images are in both train and test', leaks.map(show)),
-    ...problem('other_class_duplicates', 'images are in more than one class', torn.map(show)),
+    ...problem('train_test_duplicates', 'images in both train and test', leaks.map(show)),
+    ...problem('other_class_duplicates', 'images in more than one class', torn.map(show)),
   ]
 }
 
@@ -108,11 +108,11 @@ function thinClasses(dataset: Dataset, classes: readonly ClassCount[]): Problem[
   return [
     ...problem(
       'one_image',
-      'classes have a single image',
+      'classes with a single image',
       single.map(({ classname }) => classname),
     ),
-    ...problem('no_train_images', 'classes have no training images', without('train')),
-    ...problem('no_test_images', 'classes have no test images', without('test')),
+    ...problem('no_train_images', 'classes without training images', without('train')),
+    ...problem('no_test_images', 'classes without test images', without('test')),
   ]
 }
 
