@@ -5,6 +5,9 @@
 pub mod error;
 pub mod input;
 pub mod kernels;
+pub mod model;
+pub mod ops;
+pub mod prompt;
 pub mod random;
 pub mod train;
 

@@ -2,3 +2,6 @@
 
 pub mod augment;
 pub mod sampling;
+pub mod schedule;
+pub mod sgd;
+pub mod step;

@@ -1,0 +1,128 @@
+//! What a CLIP looks like, read from its tensors' shapes as `OpenAI`'s `build_model` does; only the activation is not
+//! in the tensors and comes from `config.json`.
+
+use super::weights::Weights;
+use crate::kernels::attention::HEAD;
+use crate::{Error, Result};
+use serde::Serialize;
+
+/// The dimensions of a CLIP with a vision transformer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Side of the square image, pixels.
+    pub image_size: usize,
+    /// Length of the features.
+    pub embed_dim: usize,
+    /// Tokens that a text may have, start and end included.
+    pub context_length: usize,
+    /// The image tower.
+    pub vision: Vision,
+    /// The text tower.
+    pub text: Text,
+}
+
+/// The dimensions of the image tower.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vision {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Length of a row.
+    pub width: usize,
+    /// Attention heads, 64 wide each.
+    pub heads: usize,
+    /// Side of a patch, pixels.
+    pub patch_size: usize,
+}
+
+/// The dimensions of the text tower.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Text {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Length of a row: `ctx_dim`.
+    pub width: usize,
+    /// Attention heads, 64 wide each.
+    pub heads: usize,
+}
+
+impl Config {
+    /// Reads the dimensions from the shapes in `weights`; `json` is the text of `config.json`, or empty, which means
+    /// `OpenAI`'s own activation.
+    /// # Errors
+    /// [`Error::MissingTensor`]; [`Error::Model`] if the architecture is not one that this crate runs.
+    pub fn read(weights: &dyn Weights, json: &str) -> Result<Self> {
+        check_activation(json)?;
+        let shape = |name: &str, dims: usize| {
+            let shape = weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+            let got = shape.clone();
+            let expected = vec![0; dims];
+            if shape.len() == dims { Ok(shape) } else { Err(Error::Shape { name: name.into(), expected, got }) }
+        };
+        if weights.shape("visual.layer1.0.conv1.weight").is_some() {
+            return Err(Error::Model { why: "a ResNet image tower; only vision transformers are supported".into() });
+        }
+        let conv = shape("visual.conv1.weight", 4)?;
+        let grid_rows = shape("visual.positional_embedding", 2)?[0];
+        let grid = grid_rows.saturating_sub(1).isqrt();
+        if grid == 0 || grid * grid + 1 != grid_rows {
+            let why = format!("visual.positional_embedding has {grid_rows} rows, expected a square number plus 1");
+            return Err(Error::Model { why });
+        }
+        let text_width = shape("ln_final.weight", 1)?[0];
+        for width in [conv[0], text_width] {
+            if width == 0 || !width.is_multiple_of(HEAD) {
+                return Err(Error::Model { why: format!("width {width} is no multiple of the head width {HEAD}") });
+            }
+        }
+        let layers = |prefix: &str| {
+            (0..).take_while(|i| weights.shape(&format!("{prefix}.resblocks.{i}.ln_1.weight")).is_some()).count()
+        };
+        let config = Self {
+            image_size: grid * conv[3],
+            embed_dim: shape("text_projection", 2)?[1],
+            context_length: shape("positional_embedding", 2)?[0],
+            vision: Vision {
+                layers: layers("visual.transformer"),
+                width: conv[0],
+                heads: conv[0] / HEAD,
+                patch_size: conv[3],
+            },
+            text: Text { layers: layers("transformer"), width: text_width, heads: text_width / HEAD },
+        };
+        if config.vision.layers == 0 || config.text.layers == 0 {
+            return Err(Error::Model { why: "a tower has no blocks".into() });
+        }
+        Ok(config)
+    }
+}
+
+/// The towers compute QuickGELU; a model made with another activation would give wrong features without a word.
+fn check_activation(json: &str) -> Result<()> {
+    if json.trim().is_empty() {
+        return Ok(());
+    }
+    let config: serde_json::Value =
+        serde_json::from_str(json).map_err(|error| Error::Model { why: format!("config.json: {error}") })?;
+    for tower in ["text_config", "vision_config"] {
+        let act = config.pointer(&format!("/{tower}/hidden_act")).and_then(serde_json::Value::as_str);
+        if act.is_some_and(|act| act != "quick_gelu") {
+            let why = format!("{tower}.hidden_act: expected quick_gelu, got {}", act.unwrap_or_default());
+            return Err(Error::Model { why });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_activation_is_refused() {
+        assert_eq!(check_activation(""), Ok(()));
+        assert_eq!(check_activation(r#"{"text_config": {"hidden_act": "quick_gelu"}}"#), Ok(()));
+        let refused = check_activation(r#"{"vision_config": {"hidden_act": "gelu"}}"#).unwrap_err();
+        assert_eq!(refused.to_string(), "model: vision_config.hidden_act: expected quick_gelu, got gelu");
+        assert!(check_activation("{").is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! CLIP (Radford et al. 2021): the two towers as calls of [`crate::ops::Ops`], their weights and shapes.
+
+pub mod block;
+pub mod clip;
+pub mod config;
+pub mod text;
+pub mod vit;
+pub mod weights;

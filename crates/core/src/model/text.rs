@@ -1,0 +1,124 @@
+//! CLIP's text transformer from embeddings on: a token's row, a learned `ctx` row and a shifted one are the same thing
+//! to it. Forward and the gradient of the embeddings; which rows see which is the plan's business
+//! ([`crate::prompt::plan`]).
+
+use super::block::{Plan, Transformer, Workspace, load_norm, load_projection};
+use super::config::Config;
+use super::weights::Weights;
+use crate::ops::Ops;
+use crate::{Error, Result};
+
+/// The text tower.
+pub struct Text<O: Ops> {
+    /// The token embeddings.
+    pub tokens: TokenTable,
+    /// (`context_length`, width)
+    positional_embedding: Vec<f32>,
+    transformer: Transformer<O>,
+    ln_final: O::Norm,
+    text_projection: O::Linear,
+    width: usize,
+    embed_dim: usize,
+}
+
+/// The token embeddings (vocabulary, width), of which a file may hold only the rows that training touched.
+pub struct TokenTable {
+    /// The rows' ids, ascending; nothing if row i is token i.
+    ids: Option<Vec<u32>>,
+    rows: Vec<f32>,
+    zero: Vec<f32>,
+}
+
+impl TokenTable {
+    fn load(weights: &dyn Weights, width: usize) -> Result<Self> {
+        let name = "token_embedding.weight";
+        let shape = weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+        let rows = weights.get(name, &[shape.first().copied().unwrap_or(0), width])?;
+        let ids = weights.token_ids()?;
+        if let Some(ids) = &ids {
+            let got = vec![ids.len()];
+            if ids.len() * width != rows.len() {
+                let expected = vec![rows.len() / width];
+                return Err(Error::Shape { name: "token_embedding.ids".into(), expected, got });
+            }
+            if !ids.is_sorted_by(|a, b| a < b) {
+                return Err(Error::Model { why: "token_embedding.ids do not ascend".into() });
+            }
+        }
+        Ok(Self { ids, rows, zero: vec![0.0; width] })
+    }
+
+    /// The embedding of token `id` (width); zeros if the model has none, as in the whole table.
+    pub fn row(&self, id: u32) -> &[f32] {
+        let width = self.zero.len();
+        let at = match &self.ids {
+            None => Some(id as usize),
+            Some(ids) => ids.binary_search(&id).ok(),
+        };
+        at.and_then(|row| self.rows.get(row * width..(row + 1) * width)).unwrap_or(&self.zero)
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len() / self.zero.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+impl<O: Ops> Text<O> {
+    /// Reads the tower.
+    /// # Errors
+    /// Of [`Weights::get`].
+    pub fn load(ops: &O, weights: &dyn Weights, config: &Config) -> Result<Self> {
+        let width = config.text.width;
+        Ok(Self {
+            tokens: TokenTable::load(weights, width)?,
+            positional_embedding: weights.get("positional_embedding", &[config.context_length, width])?,
+            transformer: Transformer::load(ops, weights, "transformer", config.text.layers, width)?,
+            ln_final: load_norm(ops, weights, "ln_final", width)?,
+            text_projection: load_projection(ops, weights, "text_projection", width, config.embed_dim)?,
+            width,
+            embed_dim: config.embed_dim,
+        })
+    }
+
+    /// Length of a row: `ctx_dim`.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of blocks: what [`Workspace::training`] asks for.
+    pub fn layers(&self) -> usize {
+        self.transformer.layers()
+    }
+
+    /// The positional embedding of position `depth` (width).
+    pub fn position(&self, depth: usize) -> &[f32] {
+        &self.positional_embedding[depth * self.width..][..self.width]
+    }
+
+    /// The unnormalised `text_features` (ends, `embed_dim`) of `x` (rows, width), embeddings with positions.
+    pub fn encode(&self, ops: &O, work: &mut Workspace<O>, x: &[f32], plan: &Plan<O>) -> Vec<f32> {
+        ops.upload(&mut work.x, x);
+        self.transformer.forward(ops, work, plan);
+        let (mut normed, mut features) = (O::Buffer::default(), O::Buffer::default());
+        ops.layer_norm(&mut normed, &work.x, &self.ln_final);
+        ops.linear(&mut features, &normed, &self.text_projection, false);
+        ops.download(&features)
+    }
+
+    /// The gradient of `x` (rows, width), given that of [`Self::encode`]'s result, which must be the workspace's latest.
+    pub fn backward(&self, ops: &O, work: &mut Workspace<O>, dfeatures: &[f32], plan: &Plan<O>, rows: usize) -> Vec<f32> {
+        let (mut upper, mut normed) = (O::Buffer::default(), O::Buffer::default());
+        ops.upload(&mut upper, dfeatures);
+        ops.linear_backward(&mut normed, &upper, &self.text_projection, false);
+        ops.zero(&mut work.d, dfeatures.len() / self.embed_dim * self.width);
+        ops.layer_norm_backward(&mut work.d, &normed, &work.x, &self.ln_final);
+        self.transformer.backward(ops, work, plan, rows);
+        ops.download(&work.d)
+    }
+}

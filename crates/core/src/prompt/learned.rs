@@ -1,0 +1,165 @@
+//! Learned prompts of a set of classes: the one forward pass of CoOp and CoCoOp, in training and in classification,
+//! and its backward. Logits are exp(logit_scale)·cos(image, text) (Radford et al. 2021, Fig. 3).
+
+use super::learner::Learner;
+use super::plan::Rows;
+use super::template::{ClassTokenPosition, around_ctx};
+use super::trie::{Sharing, Trie};
+use crate::model::block::Workspace;
+use crate::model::clip::Clip;
+use crate::model::text::TokenTable;
+use crate::ops::{Ops, normalize};
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// Learned vectors among the names of some classes.
+pub struct Learned<O: Ops> {
+    /// What is learned.
+    pub learner: Learner,
+    n_cls: usize,
+    trie: Trie,
+    /// The rows of the latest batch size.
+    rows: Option<(usize, Arc<Rows<O>>)>,
+}
+
+/// What a forward pass leaves for its user and for backward.
+pub struct Forward<O: Ops> {
+    /// exp(logit_scale)·cosine (batch, `n_cls`).
+    pub logits: Vec<f32>,
+    /// L2-normalised: (`n_cls`, `embed_dim`), or (batch, `n_cls`, `embed_dim`) where they depend on the image.
+    pub text_features: Vec<f32>,
+    lengths: Vec<f32>,
+    hidden: Vec<f32>,
+    rows: Arc<Rows<O>>,
+}
+
+impl<O: Ops> Learned<O> {
+    /// Places `learner`'s vectors among `classnames`.
+    /// # Errors
+    /// [`Error::Classes`] if there are none, or if class-specific vectors are for another number of classes;
+    /// [`Error::Text`], [`Error::TextTooLong`].
+    pub fn new(
+        learner: Learner,
+        classnames: &[String],
+        position: ClassTokenPosition,
+        context_length: usize,
+        sharing: Sharing,
+    ) -> Result<Self> {
+        if classnames.is_empty() {
+            return Err(Error::Classes { why: "the list is empty".into() });
+        }
+        let vectors = if learner.csc { classnames.len() * learner.n_ctx } else { learner.n_ctx };
+        if learner.ctx.len() != vectors * learner.ctx_dim {
+            let got = learner.ctx.len() / (learner.n_ctx * learner.ctx_dim);
+            let why = format!("class-specific context was learned for {got} classes and fits no others, got {}", classnames.len());
+            return Err(Error::Classes { why });
+        }
+        let prompt = |(class, name): (usize, &String)| {
+            around_ctx(name, class, learner.n_ctx, learner.csc, position, context_length)
+        };
+        let prompts = classnames.iter().enumerate().map(prompt).collect::<Result<Vec<_>>>()?;
+        Ok(Self { n_cls: classnames.len(), trie: Trie::new(&prompts, sharing), learner, rows: None })
+    }
+
+    /// Number of classes.
+    pub fn n_cls(&self) -> usize {
+        self.n_cls
+    }
+
+    /// Rows of the text tower for one image.
+    pub fn rows_per_image(&self) -> usize {
+        self.trie.nodes.len()
+    }
+
+    /// Whether the text features differ from image to image.
+    pub fn conditional(&self) -> bool {
+        self.learner.meta_net.is_some()
+    }
+
+    fn rows(&mut self, ops: &O, images: usize) -> Arc<Rows<O>> {
+        match &self.rows {
+            Some((known, rows)) if *known == images => Arc::clone(rows),
+            _ => {
+                let rows = Arc::new(Rows::new(ops, &self.trie, images, false));
+                self.rows = Some((images, Arc::clone(&rows)));
+                rows
+            }
+        }
+    }
+
+    /// Logits of `image_features` (batch, `embed_dim`), L2-normalised, batch ≥ 1.
+    pub fn forward(&mut self, clip: &Clip<O>, tokens: &TokenTable, work: &mut Workspace<O>, image_features: &[f32]) -> Forward<O> {
+        let embed_dim = clip.config.embed_dim;
+        let batch = image_features.len() / embed_dim;
+        let (shift, hidden) = match &self.learner.meta_net {
+            Some(net) => net.forward(image_features),
+            None => (Vec::new(), Vec::new()),
+        };
+        let rows = self.rows(&clip.ops, if self.conditional() { batch } else { 1 });
+        let x = rows.embed(&clip.text, tokens, &self.learner.ctx, self.learner.n_ctx, &shift);
+        let mut text_features = clip.text.encode(&clip.ops, work, &x, &rows.plan);
+        let lengths = normalize::forward(&mut text_features, embed_dim);
+        let logits = logits(clip.logit_scale, image_features, &text_features, self.n_cls, embed_dim);
+        Forward { logits, text_features, lengths, hidden, rows }
+    }
+
+    /// The gradient of what is learned, given that of the logits (batch, `n_cls`) of the workspace's latest forward pass.
+    pub fn backward(
+        &self,
+        clip: &Clip<O>,
+        work: &mut Workspace<O>,
+        forward: &Forward<O>,
+        image_features: &[f32],
+        dlogits: &[f32],
+    ) -> Learner {
+        let (embed_dim, ctx_dim) = (clip.config.embed_dim, self.learner.ctx_dim);
+        let scale = clip.logit_scale.exp();
+        let mut dtext = vec![0.0; forward.text_features.len()];
+        for (i, (image, dlogits)) in
+            image_features.chunks_exact(embed_dim).zip(dlogits.chunks_exact(self.n_cls)).enumerate()
+        {
+            let first = if self.conditional() { i * self.n_cls } else { 0 };
+            for (dtext, dlogit) in dtext[first * embed_dim..].chunks_exact_mut(embed_dim).zip(dlogits) {
+                dtext.iter_mut().zip(image).for_each(|(d, x)| *d += scale * dlogit * x);
+            }
+        }
+        normalize::backward(&mut dtext, &forward.text_features, &forward.lengths, embed_dim);
+        let dx = clip.text.backward(&clip.ops, work, &dtext, &forward.rows.plan, forward.rows.len());
+        let mut d = self.learner.zeros();
+        let mut dshift = vec![0.0; if self.conditional() { image_features.len() / embed_dim * ctx_dim } else { 0 }];
+        for (row, image, index) in forward.rows.learned(self.learner.n_ctx) {
+            let dx = &dx[row * ctx_dim..][..ctx_dim];
+            d.ctx[index * ctx_dim..].iter_mut().zip(dx).for_each(|(d, x)| *d += x);
+            if self.conditional() {
+                dshift[image * ctx_dim..].iter_mut().zip(dx).for_each(|(d, x)| *d += x);
+            }
+        }
+        if let (Some(net), Some(d)) = (&self.learner.meta_net, &mut d.meta_net) {
+            net.backward(d, &dshift, image_features, &forward.hidden);
+        }
+        d
+    }
+}
+
+/// exp(`logit_scale`)·image·text (batch, `n_cls`); `text_features` are (`n_cls`, `embed_dim`), or those for each image
+/// one after the other.
+pub fn logits(
+    logit_scale: f32,
+    image_features: &[f32],
+    text_features: &[f32],
+    n_cls: usize,
+    embed_dim: usize,
+) -> Vec<f32> {
+    let (batch, scale) = (image_features.len() / embed_dim, logit_scale.exp());
+    let own = if text_features.len() > n_cls * embed_dim { n_cls * embed_dim } else { 0 };
+    assert!(text_features.len() == n_cls * embed_dim || text_features.len() == batch * n_cls * embed_dim);
+    let image = |i: usize| (&image_features[i * embed_dim..][..embed_dim], &text_features[i * own..]);
+    (0..batch)
+        .map(image)
+        .flat_map(|(image, text)| text.chunks_exact(embed_dim).take(n_cls).map(move |text| dot(image, text) * scale))
+        .collect()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
