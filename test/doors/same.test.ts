@@ -20,7 +20,8 @@ beforeAll(async () => {
   pictures = await readPictures()
 }, 120_000)
 
-const largest = (a: Float32Array, b: Float32Array) => a.reduce((max, x, i) => Math.max(max, Math.abs(x - (b[i] ?? Number.NaN))), 0)
+const largest = (a: Float32Array, b: Float32Array) =>
+  a.reduce((max, x, i) => Math.max(max, Math.abs(x - (b[i] ?? Number.NaN))), 0)
 
 describe.each(['wasm-simd', 'wasm-relaxed'])('%s', (door) => {
   it('reads the model as the addon does', () => {
@@ -34,7 +35,10 @@ describe.each(['wasm-simd', 'wasm-relaxed'])('%s', (door) => {
     for (const { name, bytes } of pictures) {
       const [a, b] = [await ours.classify(bytes), await theirs.classify(bytes)]
       expect(a.probs.length, name).toBe(theirs.metadata.classnames.length)
-      expect(a.probs.reduce((sum, p) => sum + p, 0), name).toBeCloseTo(1, 5)
+      expect(
+        a.probs.reduce((sum, p) => sum + p, 0),
+        name,
+      ).toBeCloseTo(1, 5)
       expect(largest(a.probs, b.probs), name).toBeLessThan(LIMIT)
       expect(largest(a.cosines, b.cosines), name).toBeLessThan(LIMIT)
     }
@@ -56,7 +60,10 @@ describe.each(['wasm-simd', 'wasm-relaxed'])('%s', (door) => {
     expect(a.bad).toEqual(b.bad)
     expect(a.bad.map(({ index }) => index)).toEqual([0, 1, 2])
     expect(largest(a.features, b.features)).toBeLessThan(LIMIT)
-    const [seenA, seenB] = [await (doors.get(door) as EngineModel).inspectImages(images), await native.inspectImages(images)]
+    const [seenA, seenB] = [
+      await (doors.get(door) as EngineModel).inspectImages(images),
+      await native.inspectImages(images),
+    ]
     expect(seenA).toEqual(seenB)
   })
 

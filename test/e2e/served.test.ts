@@ -25,7 +25,9 @@ interface Predictions {
 let worker: WorkerProcess
 
 function cocoopTrain(...args: string[]): unknown {
-  return JSON.parse(execFileSync(process.execPath, [CLI, ...args, '--json', '--quiet'], { cwd: home, encoding: 'utf8' }))
+  return JSON.parse(
+    execFileSync(process.execPath, [CLI, ...args, '--json', '--quiet'], { cwd: home, encoding: 'utf8' }),
+  )
 }
 
 beforeAll(async () => {
@@ -33,10 +35,36 @@ beforeAll(async () => {
   const toml = readFileSync(join(ROOT, 'wrangler.toml'), 'utf8')
   writeFileSync(config, toml.replace(/^main = "/m, `main = "${ROOT}/`))
   for (const method of METHODS) {
-    if (method === 'zero-shot') cocoopTrain('zero-shot', '--data', 'emoji-backdrops', '--classes', 'base', '--out', method)
-    else cocoopTrain('train', '--data', 'emoji-backdrops', '--method', method, '--classes', 'base', '--shots', '2', '--epochs', '2', '--out', method)
+    if (method === 'zero-shot')
+      cocoopTrain('zero-shot', '--data', 'emoji-backdrops', '--classes', 'base', '--out', method)
+    else
+      cocoopTrain(
+        'train',
+        '--data',
+        'emoji-backdrops',
+        '--method',
+        method,
+        '--classes',
+        'base',
+        '--shots',
+        '2',
+        '--epochs',
+        '2',
+        '--out',
+        method,
+      )
     cocoopTrain('publish', method, '--name', method, '--wrangler', config)
-    cocoopTrain('eval', '--bundle', method, '--data', 'emoji-backdrops', '--predictions', `${method}.jsonl`, '--top-k', '10')
+    cocoopTrain(
+      'eval',
+      '--bundle',
+      method,
+      '--data',
+      'emoji-backdrops',
+      '--predictions',
+      `${method}.jsonl`,
+      '--top-k',
+      '10',
+    )
   }
   worker = await startWorker({ config, log: join(home, 'worker.log'), signal: AbortSignal.timeout(100_000) })
 }, 300_000)
@@ -45,28 +73,35 @@ afterAll(async () => {
   await worker?.[Symbol.asyncDispose]()
 })
 
-test.each(METHODS)("%s: the worker's answers are eval's", async (method) => {
-  const { test: items } = await openDataset('emoji-backdrops')
-  const lines = readFileSync(join(home, `${method}.jsonl`), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Predictions & { path: string })
-  let largest = 0
-  for (const expected of lines.filter((_, i) => i % Math.ceil(lines.length / IMAGES) === 0)) {
-    const image = await items.find(({ path }) => path === expected.path)?.read()
-    const answer = await fetch(`${worker.url}/classify?bundle=${method}&top_k=10`, {
-      method: 'POST',
-      headers: { 'content-type': 'image/png' },
-      body: Uint8Array.from(image ?? []),
-    })
-    expect(answer.status).toBe(200)
-    const { predictions } = (await answer.json()) as Predictions
-    expect(predictions).toHaveLength(10)
-    for (const { index, prob, classname } of expected.predictions) {
-      const served = predictions.find((prediction) => prediction.index === index)
-      expect(served?.classname).toBe(classname)
-      largest = Math.max(largest, Math.abs((served?.prob ?? Number.NaN) - prob))
+test.each(METHODS)(
+  "%s: the worker's answers are eval's",
+  async (method) => {
+    const { test: items } = await openDataset('emoji-backdrops')
+    const lines = readFileSync(join(home, `${method}.jsonl`), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Predictions & { path: string })
+    let largest = 0
+    for (const expected of lines.filter((_, i) => i % Math.ceil(lines.length / IMAGES) === 0)) {
+      const image = await items.find(({ path }) => path === expected.path)?.read()
+      const answer = await fetch(`${worker.url}/classify?bundle=${method}&top_k=10`, {
+        method: 'POST',
+        headers: { 'content-type': 'image/png' },
+        body: Uint8Array.from(image ?? []),
+      })
+      expect(answer.status).toBe(200)
+      const { predictions } = (await answer.json()) as Predictions
+      expect(predictions).toHaveLength(10)
+      for (const { index, prob, classname } of expected.predictions) {
+        const served = predictions.find((prediction) => prediction.index === index)
+        expect(served?.classname).toBe(classname)
+        largest = Math.max(largest, Math.abs((served?.prob ?? Number.NaN) - prob))
+      }
     }
-  }
-  expect(largest).toBeLessThan(LIMIT)
-}, 60_000)
+    expect(largest).toBeLessThan(LIMIT)
+  },
+  60_000,
+)
 
 test('the worker stops when it is asked, and its port is free', async () => {
   const { url } = worker

@@ -39,16 +39,31 @@ export async function makeBundles(): Promise<Record<Kind, Bytes>> {
   const shots = classnames.flatMap((_, label) => train.filter((item) => item.label === label).slice(0, 2))
   const images = await Promise.all(shots.map((item) => item.read()))
   const labels = Uint32Array.from(shots, (item) => item.label)
-  const metadata = (name: string) => ({ name, model_id: 'emoji-clip', training: { dataset: SET, shots: 2, seed: 1 }, metrics: {} })
+  const metadata = (name: string) => ({
+    name,
+    model_id: 'emoji-clip',
+    training: { dataset: SET, shots: 2, seed: 1 },
+    metrics: {},
+  })
   const learn = async (name: string, changes: Partial<TrainSpec>) => {
     const trainer = await model.trainer({ ...SPEC, classnames, ...changes }, images, labels)
     await trainer.epoch(() => {})
     return await trainer.bundle(metadata(name))
   }
   return {
-    'zero-shot': await model.zeroShotBundle({ classnames, templates: ['a photo of a thing on a {} background.'], metadata: metadata('zero-shot') }),
+    'zero-shot': await model.zeroShotBundle({
+      classnames,
+      templates: ['a photo of a thing on a {} background.'],
+      metadata: metadata('zero-shot'),
+    }),
     coop: await learn('coop', { method: 'coop' }),
-    'coop-csc': await learn('coop-csc', { method: 'coop', ctx_init: null, n_ctx: 4, csc: true, class_token_position: 'middle' }),
+    'coop-csc': await learn('coop-csc', {
+      method: 'coop',
+      ctx_init: null,
+      n_ctx: 4,
+      csc: true,
+      class_token_position: 'middle',
+    }),
     cocoop: await learn('cocoop', { method: 'cocoop', batch_size: 1 }),
   }
 }

@@ -38,6 +38,8 @@ describe('CocoopError', () => {
 
   it('says `cancelled` for an aborted signal, with its reason', () => {
     expect(() => throwIfCancelled(undefined)).not.toThrow()
-    expect(() => throwIfCancelled(AbortSignal.abort('why'))).toThrow(expect.objectContaining({ code: 'cancelled', cause: 'why' }))
+    expect(() => throwIfCancelled(AbortSignal.abort('why'))).toThrow(
+      expect.objectContaining({ code: 'cancelled', cause: 'why' }),
+    )
   })
 })

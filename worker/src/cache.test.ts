@@ -1,7 +1,13 @@
 import { describe, expect, it, vi } from 'vitest'
 import { Gate, SharedLru } from './cache.ts'
 
-const thing = (name: string) => ({ name, disposed: false, [Symbol.dispose]() { this.disposed = true } })
+const thing = (name: string) => ({
+  name,
+  disposed: false,
+  [Symbol.dispose]() {
+    this.disposed = true
+  },
+})
 
 describe('SharedLru', () => {
   it('shares one load among those that ask at once', async () => {

@@ -45,10 +45,13 @@ describe.each<[string, Store]>([
 })
 
 describe('FsStore', () => {
-  it.each(['../a', 'a/../../b', '/etc/passwd', 'a//b', '.hidden', '', 'a/..', 'a\0b'])('refuses the key %j', async (key) => {
-    await expect(new FsStore(folder).get(key)).rejects.toMatchObject({ code: 'bad_option' })
-    await expect(new FsStore(folder).put(key, bytes(''))).rejects.toMatchObject({ code: 'bad_option' })
-  })
+  it.each(['../a', 'a/../../b', '/etc/passwd', 'a//b', '.hidden', '', 'a/..', 'a\0b'])(
+    'refuses the key %j',
+    async (key) => {
+      await expect(new FsStore(folder).get(key)).rejects.toMatchObject({ code: 'bad_option' })
+      await expect(new FsStore(folder).put(key, bytes(''))).rejects.toMatchObject({ code: 'bad_option' })
+    },
+  )
 
   it('leaves nothing behind when a write fails', async () => {
     const root = join(folder, 'full')

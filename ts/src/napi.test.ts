@@ -1,0 +1,109 @@
+/** Training through the addon: progress, cancelling, checkpoints, and that the event loop stays free. */
+import { beforeAll, describe, expect, it } from 'vitest'
+import { readModel } from '../../test/support/material.ts'
+import { openDataset } from '../../trainer/src/datasets/open.ts'
+import { fewShot, type NativeModel, nativeEngine, type Progress, subsample, type TrainSpec } from './node.ts'
+
+let model: NativeModel
+let images: Uint8Array[]
+let labels: Uint32Array
+let spec: TrainSpec
+beforeAll(async () => {
+  model = await (await nativeEngine()).loadModel(await readModel())
+  const { classnames, train } = await openDataset('emoji-backdrops')
+  const shots = classnames.flatMap((_, label) => train.filter((item) => item.label === label).slice(0, 2))
+  images = await Promise.all(shots.map((item) => item.read()))
+  labels = Uint32Array.from(shots, (item) => item.label)
+  spec = {
+    method: 'cocoop',
+    classnames,
+    n_ctx: 4,
+    ctx_init: 'a photo of a',
+    csc: false,
+    class_token_position: 'end',
+    epochs: 2,
+    batch_size: 4,
+    lr: 0.002,
+    momentum: 0.9,
+    weight_decay: 5e-4,
+    warmup_epochs: 0,
+    warmup_lr: 1e-5,
+    augment: 'crop-flip',
+    seed: 1,
+  }
+}, 60_000)
+
+describe('Trainer', () => {
+  it('reports every batch and leaves the event loop free', async () => {
+    const trainer = await model.trainer(spec, images, labels)
+    expect(trainer.plan).toMatchObject({ epochs: 2, batches: 10, batch_size: 4, n_train: 40 })
+    const events: Progress[] = []
+    let ticks = 0
+    const timer = setInterval(() => (ticks += 1), 5)
+    const report = await trainer.epoch((event) => events.push(event))
+    clearInterval(timer)
+    expect(events.map(({ batch }) => batch)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    expect(events.every(({ epoch, images }) => epoch === 1 && images === 4)).toBe(true)
+    expect(report).toMatchObject({ epoch: 1, images: 40, done: false })
+    expect(ticks).toBeGreaterThan(2)
+  })
+
+  it('stops within one batch, and goes on from a state bit for bit', async () => {
+    const whole = await model.trainer(spec, images, labels)
+    await whole.epoch(() => {})
+    const state = whole.state()
+    await whole.epoch(() => {})
+    const options = { name: 'x', model_id: 'emoji-clip', training: {}, metrics: {} }
+    const expected = await whole.bundle(options)
+
+    const stopped = await model.trainer(spec, images, labels)
+    stopped.restore(state)
+    const controller = new AbortController()
+    const seen: number[] = []
+    const epoch = stopped.epoch(
+      ({ batch }) => {
+        seen.push(batch)
+        if (batch === 3) controller.abort(new Error('enough'))
+      },
+      { signal: controller.signal },
+    )
+    await expect(epoch).rejects.toMatchObject({ code: 'cancelled', cause: controller.signal.reason })
+    expect(seen.length).toBeLessThan(stopped.plan.batches)
+
+    stopped.restore(state)
+    expect((await stopped.epoch(() => {})).done).toBe(true)
+    expect(await stopped.bundle(options)).toEqual(expected)
+  })
+
+  it.each([
+    [
+      'a label outside the classes',
+      'bad_label',
+      () =>
+        model.trainer(
+          spec,
+          images,
+          labels.map(() => 99),
+        ),
+    ],
+    ['an option that cannot be', 'bad_option', () => model.trainer({ ...spec, batch_size: 0 }, images, labels)],
+    ['no class names', 'bad_classes', () => model.trainer({ ...spec, classnames: [] }, images, labels)],
+  ])('refuses %s', async (_, code, make) => {
+    await expect(make()).rejects.toMatchObject({ name: 'CocoopError', code })
+  })
+
+  it('refuses a state that is none', async () => {
+    const trainer = await model.trainer(spec, images, labels)
+    expect(() => trainer.restore(new Uint8Array(100))).toThrow(expect.objectContaining({ code: 'bad_checkpoint' }))
+  })
+})
+
+describe('sampling', () => {
+  it('gives indices of the right classes', async () => {
+    const labels = Array.from({ length: 60 }, (_, i) => i % 3)
+    const { train, val } = await fewShot({ labels, shots: 4, val_labels: labels, seed: 1 })
+    expect(train.map((i) => labels[i]).sort()).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2])
+    expect(val.length).toBe(12)
+    expect(await subsample(Uint32Array.from(labels), 'base')).toMatchObject({ classes: [0, 1] })
+  })
+})
