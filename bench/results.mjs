@@ -21,7 +21,12 @@ const CLI = join(import.meta.dirname, '../trainer/dist/cli.js')
 
 /** data/README.md, "Known figures": base, new, H by the original code in f32, means over these seeds. */
 const ORIGINAL = {
-  'emoji-backdrops': { seeds: '1-3', 'zero-shot': [10.3, 8.5, 9.3], coop: [85.2, 84.0, 84.6], cocoop: [85.0, 82.3, 83.6] },
+  'emoji-backdrops': {
+    seeds: '1-3',
+    'zero-shot': [10.3, 8.5, 9.3],
+    coop: [85.2, 84.0, 84.6],
+    cocoop: [85.0, 82.3, 83.6],
+  },
   'emoji-kinds': { seeds: '1', 'zero-shot': [68.7, 78.8, 73.4], coop: [63.4, 71.2, 67.0], cocoop: [67.2, 74.7, 70.7] },
 }
 /** A half holds 320 to 480 test pictures: its accuracy is known to about so many points (95 %). */
@@ -46,19 +51,35 @@ try {
 if (values.json) console.log(JSON.stringify(rows, null, 2))
 
 async function cocoopTrain(...args) {
-  const { stdout } = await promisify(execFile)(process.execPath, [CLI, ...args, '--json', '--quiet'], { maxBuffer: 2 ** 26 })
+  const { stdout } = await promisify(execFile)(process.execPath, [CLI, ...args, '--json', '--quiet'], {
+    maxBuffer: 2 ** 26,
+  })
   return JSON.parse(stdout)
 }
 
 async function zeroShot(set) {
-  const [base, fresh] = [await cocoopTrain('zero-shot', '--data', set, '--classes', 'base'), await cocoopTrain('zero-shot', '--data', set, '--classes', 'new')]
+  const [base, fresh] = [
+    await cocoopTrain('zero-shot', '--data', set, '--classes', 'base'),
+    await cocoopTrain('zero-shot', '--data', set, '--classes', 'new'),
+  ]
   return [base.accuracy, fresh.accuracy]
 }
 
 async function learned(set, method, seed) {
   const flags = ['--classes', 'base', '--shots', '16', '--ctx-init', 'a photo of a', '--epochs', EPOCHS[method]]
   const out = join(work, `${set}-${method}-${seed}`)
-  const { metrics } = await cocoopTrain('train', '--data', set, '--method', method, '--seed', String(seed), ...flags, '--out', out)
+  const { metrics } = await cocoopTrain(
+    'train',
+    '--data',
+    set,
+    '--method',
+    method,
+    '--seed',
+    String(seed),
+    ...flags,
+    '--out',
+    out,
+  )
   return [metrics.base.accuracy, metrics.new.accuracy]
 }
 
@@ -86,7 +107,9 @@ function rowsOf(set, method, runs) {
 
 function print(some) {
   for (const { name, ours, theirs, spread } of some) {
-    console.log(`${name.padEnd(32)} ${ours.toFixed(1).padStart(5)}   original ${String(theirs ?? '-').padStart(5)}   spread over seeds ${spread.toFixed(1)}`)
+    console.log(
+      `${name.padEnd(32)} ${ours.toFixed(1).padStart(5)}   original ${String(theirs ?? '-').padStart(5)}   spread over seeds ${spread.toFixed(1)}`,
+    )
   }
 }
 

@@ -24,14 +24,37 @@ try {
     const rates = []
     for (let run = 0; run < RUNS; run++) {
       const out = join(work, `${rows.length}-${run}`)
-      const args = ['train', '--data', 'emoji-backdrops', '--classes', 'base', ...flags, '--out', out, '--json', '--quiet']
+      const args = [
+        'train',
+        '--data',
+        'emoji-backdrops',
+        '--classes',
+        'base',
+        ...flags,
+        '--out',
+        out,
+        '--json',
+        '--quiet',
+      ]
       const { stdout } = await promisify(execFile)(process.execPath, [CLI, ...args])
       rates.push(JSON.parse(stdout).images_per_second)
     }
     rates.sort((a, b) => a - b)
     const [slow, median, fast] = [rates[0], rates[Math.floor(RUNS / 2)], rates[RUNS - 1]]
-    rows.push({ name, peer: null, ours: median, theirs: null, unit: 'images/s', ratio: null, goal: null, spread: (fast - slow) / median })
-    if (!values.json) console.log(`${name.padEnd(30)} ${median.toFixed(0).padStart(6)} images/s  (${slow.toFixed(0)} to ${fast.toFixed(0)})`)
+    rows.push({
+      name,
+      peer: null,
+      ours: median,
+      theirs: null,
+      unit: 'images/s',
+      ratio: null,
+      goal: null,
+      spread: (fast - slow) / median,
+    })
+    if (!values.json)
+      console.log(
+        `${name.padEnd(30)} ${median.toFixed(0).padStart(6)} images/s  (${slow.toFixed(0)} to ${fast.toFixed(0)})`,
+      )
   }
 } finally {
   rmSync(work, { recursive: true, force: true })

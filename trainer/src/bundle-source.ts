@@ -20,7 +20,11 @@ export async function findBundle(target: string, flags?: StoreFlags): Promise<Bu
   if (existsSync(target)) {
     const path = statSync(target).isDirectory() ? join(target, 'bundle.safetensors') : target
     if (existsSync(path)) return { bytes: await readFile(path), from: path }
-    throw new TrainError('not_found', `${target} holds no bundle.safetensors`, 'Is the run finished? `cocoop-train train --resume --out DIR` goes on.')
+    throw new TrainError(
+      'not_found',
+      `${target} holds no bundle.safetensors`,
+      'Is the run finished? `cocoop-train train --resume --out DIR` goes on.',
+    )
   }
   const ref = BundleRef.safeParse(target)
   if (flags === undefined || !ref.success) throw new TrainError('not_found', `there is no file and no run ${target}`)

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** `cocoop-train`: a table of commands. This file alone writes results and ends the process. */
-import { readFileSync } from 'node:fs'
+import './node-version.ts'
 import type { Command } from './command.ts'
 import { bundles } from './commands/bundles.ts'
 import { dataset } from './commands/dataset.ts'
@@ -14,6 +14,7 @@ import { EXIT, problemOf, TrainError } from './errors.ts'
 import { nearest, parseFlags } from './flags.ts'
 import { commandHelp, programHelp } from './help.ts'
 import { Terminal } from './terminal.ts'
+import { VERSION } from './version.ts'
 
 const COMMANDS: readonly Command[] = [train, evaluate, zeroShot, publish, bundles, dataset, demo, doctor]
 
@@ -24,7 +25,7 @@ async function main([word, ...args]: string[]): Promise<number> {
     return word === undefined ? EXIT.usage : EXIT.ok
   }
   if (word === 'version' || word === '--version') {
-    say(version())
+    say(VERSION)
     return EXIT.ok
   }
   const command = find(word)
@@ -65,7 +66,10 @@ function interrupts(terminal: Terminal): AbortSignal {
 function find(word: string): Command {
   const command = COMMANDS.find(({ name }) => name === word)
   if (command !== undefined) return command
-  const near = nearest(word, COMMANDS.map(({ name }) => name))
+  const near = nearest(
+    word,
+    COMMANDS.map(({ name }) => name),
+  )
   throw new TrainError('usage', `unknown command "${word}"`, near && `Did you mean \`cocoop-train ${near}\`?`)
 }
 
@@ -74,7 +78,7 @@ function report(error: unknown): number {
   if (process.argv.includes('--json')) say(JSON.stringify({ error: { code, message, hint } }, null, 2))
   const lines = [`error: ${message}`, `code:  ${code}`, ...(hint === '' ? [] : [`do:    ${hint}`])]
   process.stderr.write(`${lines.join('\n')}\n`)
-  if (process.env['COCOOP_DEBUG'] === '1') console.error(error)
+  if (process.env.COCOOP_DEBUG === '1') console.error(error)
   return exit
 }
 
@@ -82,13 +86,10 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-function version(): string {
-  const file = new URL('../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
-}
-
 // A reader that went away (`| head`) is no failure of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failure))
+process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+  process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failure),
+)
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {

@@ -37,7 +37,8 @@ export interface Problem {
 }
 
 const OTHER_MODEL = 'Use the model that the bundle was made for (--model DIR), or make the bundle again with this one.'
-const DATA = '`cocoop-train dataset show NAME|DIR` says what the data set holds; --skip-bad leaves unreadable files out.'
+const DATA =
+  '`cocoop-train dataset show NAME|DIR` says what the data set holds; --skip-bad leaves unreadable files out.'
 const MODEL = '--model names a folder with model.safetensors and config.json of a CLIP ViT.'
 
 /** Exit code and advice for each word. A word that is not listed is a plain failure. */
@@ -57,7 +58,10 @@ const WORDS: Record<string, readonly [exit: number, hint: string]> = {
   exists: [EXIT.failure, 'Choose another name or folder.'],
   bundle_not_found: [EXIT.notFound, '`cocoop-train bundles list` names what the store holds.'],
   model_not_found: [EXIT.notFound, '`cocoop-train publish` writes the model beside its bundle.'],
-  probe_failed: [EXIT.incompatible, 'The bundle computes something else here than where it was made; build all parts of one version.'],
+  probe_failed: [
+    EXIT.incompatible,
+    'The bundle computes something else here than where it was made; build all parts of one version.',
+  ],
   hash_mismatch: [EXIT.incompatible, 'The stored bytes are damaged; publish again.'],
   bad_store: [EXIT.incompatible, 'The store was written by something else; choose another --store.'],
   store_unavailable: [EXIT.failure, 'Is the network there? `npx wrangler whoami` tells whether you are logged in.'],

@@ -29,11 +29,28 @@ const configFile = (text: string) => {
 }
 
 test('flags are typed, defaults stand, and what was given is known', () => {
-  const { options, given } = parse(['here', '--epochs', '3', '--n-ctx=4', '--csc', '--template', 'a {}', '--template', 'b {}'])
-  expect(options).toEqual({ place: 'here', epochs: 3, n_ctx: 4, method: 'cocoop', csc: true, template: ['a {}', 'b {}'] })
+  const { options, given } = parse([
+    'here',
+    '--epochs',
+    '3',
+    '--n-ctx=4',
+    '--csc',
+    '--template',
+    'a {}',
+    '--template',
+    'b {}',
+  ])
+  expect(options).toEqual({
+    place: 'here',
+    epochs: 3,
+    n_ctx: 4,
+    method: 'cocoop',
+    csc: true,
+    template: ['a {}', 'b {}'],
+  })
   expect([...given].sort()).toEqual(['csc', 'epochs', 'n_ctx', 'place', 'template'])
   expect(parse([]).options).toEqual({ epochs: 10, method: 'cocoop', csc: false, template: [] })
-  expect(parse(['--no-csc']).options['csc']).toBe(false)
+  expect(parse(['--no-csc']).options.csc).toBe(false)
 })
 
 test.each([
@@ -49,19 +66,27 @@ test.each([
   [['here', 'there'], 'unexpected argument "there"', 'help toy'],
 ])('%j is refused', (args, message, hint) => {
   expect(() => parse(args)).toThrow(
-    expect.objectContaining({ code: 'usage', message: expect.stringContaining(message), hint: expect.stringContaining(hint) }),
+    expect.objectContaining({
+      code: 'usage',
+      message: expect.stringContaining(message),
+      hint: expect.stringContaining(hint),
+    }),
   )
 })
 
 test('flags go before COCOOP_*, these before --config, this before defaults', () => {
   const config = configFile('{"epochs": 2, "n_ctx": 2, "method": "coop"}')
-  const { options } = parse(['--config', config, '--epochs', '4'], { COCOOP_EPOCHS: '3', COCOOP_N_CTX: '3', COCOOP_CSC: '1' })
+  const { options } = parse(['--config', config, '--epochs', '4'], {
+    COCOOP_EPOCHS: '3',
+    COCOOP_N_CTX: '3',
+    COCOOP_CSC: '1',
+  })
   expect(options).toMatchObject({ epochs: 4, n_ctx: 3, method: 'coop', csc: true })
 })
 
 test("a run's own config.json is a config file", () => {
   const config = configFile('{"version": "0.1.0", "options": {"epochs": 2, "n_ctx": null}}')
-  expect(parse(['--config', config]).options['epochs']).toBe(2)
+  expect(parse(['--config', config]).options.epochs).toBe(2)
 })
 
 test.each([
@@ -70,7 +95,9 @@ test.each([
   ['{"epochs": 2', 'is not JSON'],
   ['7', 'expected a JSON object'],
 ])('the config file %s is refused', (text, message) => {
-  expect(() => parse(['--config', configFile(text)])).toThrow(expect.objectContaining({ code: 'usage', message: expect.stringContaining(message) }))
+  expect(() => parse(['--config', configFile(text)])).toThrow(
+    expect.objectContaining({ code: 'usage', message: expect.stringContaining(message) }),
+  )
 })
 
 test('a missing config file is named', () => {

@@ -10,7 +10,10 @@ import { TrainError } from './errors.ts'
 
 /** The flags that every command takes. */
 export const GLOBAL = z.object({
-  config: z.string().optional().meta({ description: 'Options from a JSON file; flags and COCOOP_* go before it', value: 'FILE' }),
+  config: z
+    .string()
+    .optional()
+    .meta({ description: 'Options from a JSON file; flags and COCOOP_* go before it', value: 'FILE' }),
   json: z.boolean().default(false).meta({ description: 'Print the result as one JSON document on stdout' }),
   quiet: z.boolean().default(false).meta({ description: 'No progress, only warnings and errors', short: 'q' }),
   help: z.boolean().default(false).meta({ description: 'Print this help', short: 'h' }),
@@ -51,7 +54,7 @@ export function flagsOf(object: z.ZodObject): Flag[] {
       description: text('description') ?? '',
       value: text('value') ?? valuesOf(schema) ?? (kind === 'number' ? 'N' : 'TEXT'),
       short: text('short'),
-      positional: meta['positional'] === true,
+      positional: meta.positional === true,
     }
   })
 }
@@ -104,7 +107,11 @@ function readArgs(command: string, flags: Flag[], args: string[]) {
   const options = Object.fromEntries(
     flags.map(({ flag, kind, short }) => [
       flag,
-      { type: kind === 'boolean' ? 'boolean' : 'string', multiple: kind === 'strings', ...(short ? { short } : {}) } as const,
+      {
+        type: kind === 'boolean' ? 'boolean' : 'string',
+        multiple: kind === 'strings',
+        ...(short ? { short } : {}),
+      } as const,
     ]),
   )
   try {
@@ -113,7 +120,10 @@ function readArgs(command: string, flags: Flag[], args: string[]) {
     const message = cause instanceof Error ? cause.message : String(cause)
     const unknown = /^Unknown option '(-{1,2}[^']*)'/.exec(message)?.[1]
     if (unknown === undefined) throw usage(command, message.split('. ')[0] ?? message)
-    const near = nearest(unknown.replace(/^-+/, ''), flags.map(({ flag }) => flag))
+    const near = nearest(
+      unknown.replace(/^-+/, ''),
+      flags.map(({ flag }) => flag),
+    )
     throw usage(command, `unknown flag ${unknown}`, near && `Did you mean --${near}?`)
   }
 }
@@ -162,7 +172,12 @@ function pick(values: Record<string, unknown>, flags: Flag[]): Record<string, un
 }
 
 /** Text becomes a number where the schema wants one; zod says the rest. */
-function check<S extends z.ZodObject>(command: string, schema: S, raw: Record<string, unknown>, flags: Flag[]): z.output<S> {
+function check<S extends z.ZodObject>(
+  command: string,
+  schema: S,
+  raw: Record<string, unknown>,
+  flags: Flag[],
+): z.output<S> {
   const values = { ...raw }
   for (const { key, kind } of flags) {
     const value = values[key]

@@ -33,7 +33,10 @@ export function commandHelp(command: Command): string {
   const lines = (list: typeof flags) => {
     const rows = list.map((flag) => {
       const value = flag.kind === 'boolean' ? '' : ` ${flag.value}`
-      return [`  ${flag.short ? `-${flag.short}, ` : ''}${flag.positional ? flag.value : `--${flag.flag}${value}`}`, note(flag)]
+      return [
+        `  ${flag.short ? `-${flag.short}, ` : ''}${flag.positional ? flag.value : `--${flag.flag}${value}`}`,
+        note(flag),
+      ]
     })
     const width = Math.min(36, Math.max(...rows.map(([name]) => name?.length ?? 0)))
     return rows.map(([name, text]) => `${name?.padEnd(width)}  ${text}`)

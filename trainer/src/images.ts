@@ -27,7 +27,11 @@ export interface Embedded extends Selected {
  * The bytes of all images, each proven to decode.
  * @throws TrainError with the word of the first bad image, unless `skipBad`.
  */
-export async function readAll(model: EngineModel, selected: Selected, options: ReadOptions): Promise<Selected & { images: Uint8Array[] }> {
+export async function readAll(
+  model: EngineModel,
+  selected: Selected,
+  options: ReadOptions,
+): Promise<Selected & { images: Uint8Array[] }> {
   const images: Uint8Array[] = []
   const bad: Bad[] = []
   for (const start of starts(selected)) {
@@ -55,7 +59,8 @@ export async function embedAll(model: EngineModel, selected: Selected, options: 
   for (const start of starts(selected)) {
     const images = await readSome(selected, start, bad)
     const embedded = await model.embedImages(images, { signal: options.signal })
-    for (const found of embedded.bad) if (images[found.index]?.length) bad.push({ ...found, index: start + found.index })
+    for (const found of embedded.bad)
+      if (images[found.index]?.length) bad.push({ ...found, index: start + found.index })
     features.set(embedded.features, start * width)
     options.terminal.status(`reading images ${start + images.length}/${selected.items.length}`)
   }
@@ -80,7 +85,11 @@ async function readSome({ items }: Selected, start: number, bad: Bad[]): Promise
         if (bytes.length === 0) bad.push({ index: start + i, code: 'bad_image', message: 'the file is empty' })
         return bytes
       } catch (cause) {
-        bad.push({ index: start + i, code: codeOf(cause), message: cause instanceof Error ? cause.message : String(cause) })
+        bad.push({
+          index: start + i,
+          code: codeOf(cause),
+          message: cause instanceof Error ? cause.message : String(cause),
+        })
         return new Uint8Array()
       }
     }),
@@ -97,7 +106,11 @@ function judge({ items }: Selected, bad: Bad[], { skipBad, terminal }: ReadOptio
   const [first] = bad
   if (first !== undefined && !skipBad) {
     const more = bad.length > 1 ? `, and ${bad.length - 1} more: ${lines.slice(1, 4).join('; ')}` : ''
-    throw new TrainError(first.code, `${lines[0]}${more}`, 'Repair or remove the file, or go on without it by --skip-bad.')
+    throw new TrainError(
+      first.code,
+      `${lines[0]}${more}`,
+      'Repair or remove the file, or go on without it by --skip-bad.',
+    )
   }
   terminal.settle()
   for (const line of lines) terminal.warn(`left out: ${line}`)

@@ -24,5 +24,13 @@ test('of equal values the first wins', () => {
 })
 
 test('a table is aligned', () => {
-  expect(table(['name', 'x'], [['a', '1.0'], ['bcdef', '10.0']])).toBe('name      x\n-----  ----\na       1.0\nbcdef  10.0')
+  expect(
+    table(
+      ['name', 'x'],
+      [
+        ['a', '1.0'],
+        ['bcdef', '10.0'],
+      ],
+    ),
+  ).toBe('name      x\n-----  ----\na       1.0\nbcdef  10.0')
 })

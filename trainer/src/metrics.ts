@@ -15,7 +15,8 @@ export function score(predicted: readonly number[], labels: readonly number[], c
   const rows = classnames.map((classname) => ({ classname, total: 0, correct: 0, predicted: 0 }))
   for (const [i, label] of labels.entries()) {
     const [truth, guess] = [rows[label], rows[predicted[i] ?? -1]]
-    if (truth === undefined || guess === undefined) throw new RangeError(`label ${label} of ${classnames.length} classes`)
+    if (truth === undefined || guess === undefined)
+      throw new RangeError(`label ${label} of ${classnames.length} classes`)
     truth.total += 1
     guess.predicted += 1
     if (truth === guess) truth.correct += 1

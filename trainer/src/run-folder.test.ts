@@ -64,8 +64,15 @@ test('metrics after the checkpoint are forgotten on resume, a torn line too', as
   appendFileSync(run.file('metrics.jsonl'), '{"step": 4, "lo')
   await run.trimMetrics(2)
   run.metric({ step: 3, loss: 9 })
-  const lines = readFileSync(run.file('metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as unknown)
-  expect(lines).toEqual([{ step: 1, loss: 1 }, { step: 2, loss: 0.5 }, { step: 3, loss: 9 }])
+  const lines = readFileSync(run.file('metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown)
+  expect(lines).toEqual([
+    { step: 1, loss: 1 },
+    { step: 2, loss: 0.5 },
+    { step: 3, loss: 9 },
+  ])
 })
 
 // Two ways in which a disk fills up: while the bytes are written, and only when they are synced.

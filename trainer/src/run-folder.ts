@@ -96,7 +96,10 @@ export class RunFolder implements Disposable {
   async trimMetrics(step: number): Promise<number> {
     if (!existsSync(this.file('metrics.jsonl'))) return Number.NaN
     const lines = (await readFile(this.file('metrics.jsonl'), 'utf8')).split('\n')
-    const kept = lines.slice(0, lines.findIndex((line) => !(read(line).step <= step)))
+    const kept = lines.slice(
+      0,
+      lines.findIndex((line) => !(read(line).step <= step)),
+    )
     await writeDurably(this.file('metrics.jsonl'), kept.map((line) => `${line}\n`).join(''))
     return read(kept.at(-1) ?? '').loss
   }

@@ -2,10 +2,9 @@
  * One training run from its flags to its bundle. Whatever stops it, --resume goes on to the same final bits:
  * the engine's state is saved at each epoch's end and on Ctrl-C, and all else follows from config.json and the data.
  */
-import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type EngineModel, nativeEngine, type NativeModel, type Progress, type Trainer } from 'cocoop/node'
+import { type EngineModel, type NativeModel, nativeEngine, type Progress, type Trainer } from 'cocoop/node'
 import { z } from 'zod'
 import type { Context } from './command.ts'
 import type { Dataset } from './datasets/dataset.ts'
@@ -19,8 +18,7 @@ import { formatDuration, formatRate, Meter } from './progress.ts'
 import { RunFolder } from './run-folder.ts'
 import { type Classes, fingerprint, selectShots, selectSplit } from './select.ts'
 import { resolve, type TrainFlags, type TrainOptions, trainSpec } from './train-options.ts'
-
-export const VERSION = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version
+import { VERSION } from './version.ts'
 
 /** result.json. `metrics` are on the test split: of the trained classes, and after training on the base ones of the new ones too. */
 export interface RunResult {
@@ -79,13 +77,25 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     const config: Config = {
       version: VERSION,
       options,
-      data: { name: dataset.name, n_train: data.items.length, n_cls: data.classnames.length, fingerprint: fingerprint(data, data.images) },
+      data: {
+        name: dataset.name,
+        n_train: data.items.length,
+        n_cls: data.classnames.length,
+        fingerprint: fingerprint(data, data.images),
+      },
       model: { id: files.id, sha256: model.info.sha256 },
     }
     if (stored === undefined) await run.writeJson('config.json', config)
     else compare(run, stored, config, context)
-    terminal.log(`${options.method} on ${dataset.name}: ${data.classnames.length} ${options.classes === 'all' ? '' : `${options.classes} `}classes, ${data.items.length} images, model ${files.id}, run ${folder}`)
-    const trainer = await model.trainer(trainSpec(options, data.classnames), data.images, Uint32Array.from(data.labels), { signal })
+    terminal.log(
+      `${options.method} on ${dataset.name}: ${data.classnames.length} ${options.classes === 'all' ? '' : `${options.classes} `}classes, ${data.items.length} images, model ${files.id}, run ${folder}`,
+    )
+    const trainer = await model.trainer(
+      trainSpec(options, data.classnames),
+      data.images,
+      Uint32Array.from(data.labels),
+      { signal },
+    )
     const learned = await learn(trainer, run, context)
     return await finish({ run, trainer, model, dataset, options, config, learned, reading })
   } finally {
@@ -133,29 +143,43 @@ async function learn(trainer: Trainer, run: RunFolder, context: Context): Promis
       loss = report.loss
       terminal.settle(line)
       run.metric({ kind: 'epoch', step, ...report })
-      run.log(`epoch ${report.epoch}/${epochs}: loss ${report.loss.toFixed(4)}, training accuracy ${report.accuracy.toFixed(2)}%`)
+      run.log(
+        `epoch ${report.epoch}/${epochs}: loss ${report.loss.toFixed(4)}, training accuracy ${report.accuracy.toFixed(2)}%`,
+      )
       await run.saveCheckpoint(step, trainer.state())
     } catch (cause) {
       if (failure !== undefined) throw failure
       if (codeOf(cause) !== 'cancelled') throw cause
       await run.saveCheckpoint(step, trainer.state())
       terminal.settle()
-      throw new TrainError('cancelled', `stopped after ${step} of ${epochs * batches} steps; nothing is lost`, resumeHint(run), { cause })
+      throw new TrainError(
+        'cancelled',
+        `stopped after ${step} of ${epochs * batches} steps; nothing is lost`,
+        resumeHint(run),
+        { cause },
+      )
     }
   }
   const seconds = (performance.now() - started) / 1000
-  if (images > 0) terminal.log(`trained on ${images} images in ${formatDuration(seconds)}: ${formatRate(images / seconds)} images/s`)
+  if (images > 0)
+    terminal.log(`trained on ${images} images in ${formatDuration(seconds)}: ${formatRate(images / seconds)} images/s`)
   return { loss, steps: step, seconds, images }
 }
 
 /** Continues from the newest readable state, and from the start where there is none. */
-async function restore(trainer: Trainer, run: RunFolder, { terminal }: Context): Promise<{ step: number; loss: number }> {
+async function restore(
+  trainer: Trainer,
+  run: RunFolder,
+  { terminal }: Context,
+): Promise<{ step: number; loss: number }> {
   for (const { step, path } of await run.checkpoints()) {
     try {
       trainer.restore(await readFile(path))
     } catch (cause) {
       if (codeOf(cause) !== 'bad_checkpoint') throw cause
-      terminal.warn(`${path} cannot be read (${cause instanceof Error ? cause.message : cause}); trying the one before it`)
+      terminal.warn(
+        `${path} cannot be read (${cause instanceof Error ? cause.message : cause}); trying the one before it`,
+      )
       continue
     }
     const loss = await run.trimMetrics(step)
@@ -178,7 +202,19 @@ interface Finish {
 
 /** Tests the prompts, then writes the bundle with its figures, then result.json: a run that has one is finished. */
 async function finish({ run, trainer, model, dataset, options, config, learned, reading }: Finish): Promise<RunResult> {
-  const { method: _method, name, n_ctx: _n, ctx_init: _i, csc: _c, class_token_position: _p, data: _d, model: _m, skip_bad: _s, allow_fewer: _a, ...training } = options
+  const {
+    method: _method,
+    name,
+    n_ctx: _n,
+    ctx_init: _i,
+    csc: _c,
+    class_token_position: _p,
+    data: _d,
+    model: _m,
+    skip_bad: _s,
+    allow_fewer: _a,
+    ...training
+  } = options
   const metadata = {
     name,
     model_id: config.model.id,
@@ -203,7 +239,13 @@ async function finish({ run, trainer, model, dataset, options, config, learned, 
 }
 
 /** Accuracy on the test split: of the classes that were trained, and after base classes of the new ones too. */
-async function test(model: EngineModel, bundle: Uint8Array, dataset: Dataset, options: TrainOptions, reading: ReadOptions): Promise<Record<string, Figures>> {
+async function test(
+  model: EngineModel,
+  bundle: Uint8Array,
+  dataset: Dataset,
+  options: TrainOptions,
+  reading: ReadOptions,
+): Promise<Record<string, Figures>> {
   const metrics: Record<string, Figures> = {}
   if (dataset.test.length === 0) {
     reading.terminal.warn(`${dataset.name} has no test images: the prompts were not tested`)
@@ -219,7 +261,11 @@ async function test(model: EngineModel, bundle: Uint8Array, dataset: Dataset, op
 }
 
 /** The stored config, after a check that the flags given now say nothing else. */
-async function readConfig(run: RunFolder, flags: TrainFlags, given: ReadonlySet<string>): Promise<Config & { options: TrainOptions }> {
+async function readConfig(
+  run: RunFolder,
+  flags: TrainFlags,
+  given: ReadonlySet<string>,
+): Promise<Config & { options: TrainOptions }> {
   const parsed = Config.safeParse(await run.readJson('config.json'))
   if (!parsed.success) throw new TrainError('bad_checkpoint', `${run.file('config.json')} is not the config of a run`)
   const stored = parsed.data.options
@@ -228,7 +274,11 @@ async function readConfig(run: RunFolder, flags: TrainFlags, given: ReadonlySet<
     const now = flags[key as keyof TrainFlags]
     if (stored[key] === now) continue
     const message = `--${key.replaceAll('_', '-')} is ${JSON.stringify(now)}, the run was started with ${JSON.stringify(stored[key])}`
-    throw new TrainError('usage', message, '--resume goes on with the options that the run was started with; leave the others out.')
+    throw new TrainError(
+      'usage',
+      message,
+      '--resume goes on with the options that the run was started with; leave the others out.',
+    )
   }
   return { ...parsed.data, options: stored as unknown as TrainOptions }
 }
@@ -236,18 +286,25 @@ async function readConfig(run: RunFolder, flags: TrainFlags, given: ReadonlySet<
 /** Other images or another model would silently give other prompts. */
 function compare(run: RunFolder, stored: Config, now: Config, { terminal }: Context): void {
   if (stored.data.fingerprint !== now.data.fingerprint) {
-    throw new TrainError('bad_data', `the images of ${now.data.name} are not those that ${run.path} was started with`, 'Restore them, or start a new run.')
+    throw new TrainError(
+      'bad_data',
+      `the images of ${now.data.name} are not those that ${run.path} was started with`,
+      'Restore them, or start a new run.',
+    )
   }
   if (stored.model.sha256 !== now.model.sha256) {
     throw new TrainError('model_mismatch', `the model ${now.model.id} is not the one that ${run.path} was started with`)
   }
   if (stored.version !== now.version) {
-    terminal.warn(`the run was started by version ${stored.version}, this is ${now.version}: the result may differ in the last bits`)
+    terminal.warn(
+      `the run was started by version ${stored.version}, this is ${now.version}: the result may differ in the last bits`,
+    )
   }
 }
 
 function requireData({ data }: TrainFlags): string {
-  if (data === undefined) throw new TrainError('usage', '--data is missing', '`cocoop-train dataset list` names the data sets.')
+  if (data === undefined)
+    throw new TrainError('usage', '--data is missing', '`cocoop-train dataset list` names the data sets.')
   return data
 }
 

@@ -33,7 +33,11 @@ export async function selectShots(
   { shots, seed, classes, allowFewer }: { shots: number; seed: number; classes: Classes; allowFewer: boolean },
 ): Promise<Selected> {
   if (dataset.train.length === 0) {
-    throw new TrainError('bad_data', `the data set ${dataset.name} has no training images`, 'It can be used by `eval` and `zero-shot`.')
+    throw new TrainError(
+      'bad_data',
+      `the data set ${dataset.name} has no training images`,
+      'It can be used by `eval` and `zero-shot`.',
+    )
   }
   const labels = dataset.train.map(({ label }) => label)
   const val_labels = dataset.val.map(({ label }) => label)
@@ -70,7 +74,12 @@ async function only(dataset: Dataset, items: readonly Item[], classes: Classes):
 async function labelsOf(dataset: Dataset, classes: Classes): Promise<number[]> {
   if (classes === 'all') return dataset.classnames.map((_, label) => label)
   const items = dataset.train.length > 0 ? dataset.train : dataset.test
-  return (await subsample(Uint32Array.from(items, ({ label }) => label), classes)).classes
+  return (
+    await subsample(
+      Uint32Array.from(items, ({ label }) => label),
+      classes,
+    )
+  ).classes
 }
 
 function refuseTooFew(dataset: Dataset, { classnames, labels }: Selected, shots: number): void {

@@ -15,8 +15,14 @@ export const BINDING = 'COCOOP'
 
 export const STORE = {
   store: z.string().optional().meta({ description: 'A folder as the store, instead of Workers KV', value: 'DIR' }),
-  kv: z.enum(['local', 'remote']).default('local').meta({ description: 'The KV that `wrangler dev` serves here, or the one in the cloud' }),
-  wrangler: z.string().optional().meta({ description: `The wrangler.toml that binds ${BINDING}`, value: 'FILE' }),
+  kv: z
+    .enum(['local', 'remote'])
+    .default('local')
+    .meta({ description: 'The KV that `wrangler dev` serves here, or the one in the cloud' }),
+  wrangler: z
+    .string()
+    .optional()
+    .meta({ description: `The wrangler.toml that binds ${BINDING}`, value: 'FILE' }),
 }
 export type StoreFlags = z.output<z.ZodObject<typeof STORE>>
 
@@ -44,7 +50,11 @@ export function findWranglerConfig(file?: string): string {
   const places = file === undefined ? [resolve('wrangler.toml'), clone] : [resolve(file)]
   const found = places.find((place) => existsSync(place))
   if (found !== undefined) return found
-  throw new TrainError('not_found', `there is no ${places.join(' and no ')}`, '--wrangler FILE names another one; --store DIR publishes to a folder.')
+  throw new TrainError(
+    'not_found',
+    `there is no ${places.join(' and no ')}`,
+    '--wrangler FILE names another one; --store DIR publishes to a folder.',
+  )
 }
 
 /** The program file of the wrangler that is installed here. */
@@ -54,7 +64,12 @@ export function findWrangler(): string {
     const file = require.resolve('wrangler/package.json')
     return join(dirname(file), (require(file) as { bin: { wrangler: string } }).bin.wrangler)
   } catch (cause) {
-    throw new TrainError('not_found', 'wrangler is not installed', '`npm install wrangler`, or publish to a folder by --store DIR.', { cause })
+    throw new TrainError(
+      'not_found',
+      'wrangler is not installed',
+      '`npm install wrangler`, or publish to a folder by --store DIR.',
+      { cause },
+    )
   }
 }
 
@@ -65,20 +80,36 @@ export const WRANGLER_ENV = { WRANGLER_SEND_METRICS: 'false', CI: '1', FORCE_COL
 async function localKv(config: string): Promise<OpenStore> {
   findWrangler()
   const { getPlatformProxy } = await import('wrangler')
-  const proxy = await getPlatformProxy({ configPath: config, persist: { path: join(dirname(config), '.wrangler/state/v3') } })
+  const proxy = await getPlatformProxy({
+    configPath: config,
+    persist: { path: join(dirname(config), '.wrangler/state/v3') },
+  })
   const kv = proxy.env[BINDING]
   if (kv === undefined) {
     await proxy.dispose()
     throw new TrainError('not_found', `${config} has no KV namespace bound as ${BINDING}`)
   }
-  return { store: new KvStore(kv as KvNamespace), where: `local KV of ${config}`, [Symbol.asyncDispose]: () => proxy.dispose() }
+  return {
+    store: new KvStore(kv as KvNamespace),
+    where: `local KV of ${config}`,
+    [Symbol.asyncDispose]: () => proxy.dispose(),
+  }
 }
 
 /** KV in the cloud, through wrangler and its login. `local` is for tests: the same commands on the local state. */
 export function remoteKv(config: string, local = false): Omit<OpenStore, keyof AsyncDisposable> {
   const program = findWrangler()
   const kv = (...args: string[]) =>
-    runWrangler(program, ['kv', 'key', ...args, '--binding', BINDING, local ? '--local' : '--remote', '--config', config])
+    runWrangler(program, [
+      'kv',
+      'key',
+      ...args,
+      '--binding',
+      BINDING,
+      local ? '--local' : '--remote',
+      '--config',
+      config,
+    ])
   const list = async (prefix: string) => {
     const found = JSON.parse((await kv('list', '--prefix', prefix)).toString('utf8')) as { name: string }[]
     return found.map(({ name }) => name).sort()
@@ -112,7 +143,13 @@ function runWrangler(program: string, args: string[]): Promise<Buffer> {
     execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) => {
       if (error === null) return done(stdout)
       const why = stderr.toString('utf8').trim().split('\n').slice(0, 3).join(' ')
-      fail(new TrainError('store_unavailable', `wrangler ${args.slice(0, 3).join(' ')}: ${why || error.message}`, '`npx wrangler whoami` tells whether you are logged in.'))
+      fail(
+        new TrainError(
+          'store_unavailable',
+          `wrangler ${args.slice(0, 3).join(' ')}: ${why || error.message}`,
+          '`npx wrangler whoami` tells whether you are logged in.',
+        ),
+      )
     })
   })
 }

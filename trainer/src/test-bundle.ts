@@ -15,10 +15,16 @@ import { SOURCE } from './train-options.ts'
 
 export const TEST = {
   ...SOURCE,
-  classes: z.enum(['all', 'base', 'new']).optional().meta({ description: 'Which classes (default: those that the bundle was trained on)' }),
+  classes: z
+    .enum(['all', 'base', 'new'])
+    .optional()
+    .meta({ description: 'Which classes (default: those that the bundle was trained on)' }),
   split: z.enum(['train', 'val', 'test']).default('test').meta({ description: 'Which images' }),
   per_class: z.boolean().default(false).meta({ description: 'Print a row for each class' }),
-  predictions: z.string().optional().meta({ description: 'Write each image\'s best classes to this file, one JSON object per line', value: 'FILE' }),
+  predictions: z
+    .string()
+    .optional()
+    .meta({ description: "Write each image's best classes to this file, one JSON object per line", value: 'FILE' }),
   top_k: z.number().int().min(1).default(5).meta({ description: 'How many classes per image to write' }),
   ...STORE,
 }
@@ -38,7 +44,12 @@ export async function testBundle({ bytes, from }: BundleSource, flags: TestFlags
   context.print(`${metadata.method} (${from}) on ${dataset.name}, ${flags.split}`)
   context.print(figuresTable({ [classes]: figures(evaluation) }))
   if (flags.per_class) {
-    const rows = per_class.map((row) => [row.classname, String(row.total), `${row.accuracy.toFixed(1)}%`, `${row.f1.toFixed(1)}%`])
+    const rows = per_class.map((row) => [
+      row.classname,
+      String(row.total),
+      `${row.accuracy.toFixed(1)}%`,
+      `${row.f1.toFixed(1)}%`,
+    ])
     context.print(`\n${table(['class', 'images', 'accuracy', 'F1'], rows)}`)
   }
   if (flags.predictions !== undefined) {
@@ -46,7 +57,14 @@ export async function testBundle({ bytes, from }: BundleSource, flags: TestFlags
     context.terminal.log(`${data.items.length} predictions in ${flags.predictions}`)
   }
   const { method, name } = metadata
-  return { bundle: { from, name, method }, dataset: dataset.name, split: flags.split, classes, ...figures(evaluation), per_class }
+  return {
+    bundle: { from, name, method },
+    dataset: dataset.name,
+    split: flags.split,
+    classes,
+    ...figures(evaluation),
+    per_class,
+  }
 }
 
 /** One line per image: what the worker answers for it, beside its label. */

@@ -8,8 +8,19 @@ const from = (flags: Record<string, unknown>) => resolve(TRAIN.parse({ data: 'x'
 
 test("CoCoOp's defaults are the original's", () => {
   expect(from({})).toMatchObject({
-    method: 'cocoop', n_ctx: 4, ctx_init: 'a photo of a', epochs: 10, batch_size: 1, lr: 0.002, momentum: 0.9, weight_decay: 0.0005,
-    warmup_epochs: 1, warmup_lr: 0.00001, augment: 'crop-flip', shots: 16, name: 'my-set-cocoop',
+    method: 'cocoop',
+    n_ctx: 4,
+    ctx_init: 'a photo of a',
+    epochs: 10,
+    batch_size: 1,
+    lr: 0.002,
+    momentum: 0.9,
+    weight_decay: 0.0005,
+    warmup_epochs: 1,
+    warmup_lr: 0.00001,
+    augment: 'crop-flip',
+    shots: 16,
+    name: 'my-set-cocoop',
   })
 })
 
@@ -39,13 +50,28 @@ test.each([
   [{ method: 'coop', csc: true, ctx_init: 'a photo of a' }, '--csc does not go with --ctx-init'],
   [{ method: 'coop', n_ctx: 3, ctx_init: 'a photo of a' }, '--n-ctx 3 does not go with --ctx-init'],
 ])('%j is refused', (flags, message) => {
-  expect(() => from(flags)).toThrow(expect.objectContaining({ code: 'usage', message: expect.stringContaining(message) }))
+  expect(() => from(flags)).toThrow(
+    expect.objectContaining({ code: 'usage', message: expect.stringContaining(message) }),
+  )
 })
 
 test('the spec has what the engine wants and nothing else', () => {
   expect(trainSpec(from({ method: 'coop', epochs: 3 }), ['a', 'b'])).toEqual({
-    method: 'coop', classnames: ['a', 'b'], n_ctx: 16, ctx_init: null, csc: false, class_token_position: 'end', epochs: 3, batch_size: 32,
-    lr: 0.002, momentum: 0.9, weight_decay: 0.0005, warmup_epochs: 1, warmup_lr: 0.00001, augment: 'crop-flip', seed: 1,
+    method: 'coop',
+    classnames: ['a', 'b'],
+    n_ctx: 16,
+    ctx_init: null,
+    csc: false,
+    class_token_position: 'end',
+    epochs: 3,
+    batch_size: 32,
+    lr: 0.002,
+    momentum: 0.9,
+    weight_decay: 0.0005,
+    warmup_epochs: 1,
+    warmup_lr: 0.00001,
+    augment: 'crop-flip',
+    seed: 1,
   })
 })
 

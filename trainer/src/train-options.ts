@@ -9,8 +9,15 @@ import { DEFAULT_MODEL } from './models.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
 export const SOURCE = {
-  data: z.string().meta({ description: 'Data set: the name of an embedded or imported one, or a folder', value: 'NAME|DIR', short: 'd' }),
-  model: z.string().default(DEFAULT_MODEL).meta({ description: 'CLIP model: a name in models/ or a folder', value: 'NAME|DIR', short: 'm' }),
+  data: z.string().meta({
+    description: 'Data set: the name of an embedded or imported one, or a folder',
+    value: 'NAME|DIR',
+    short: 'd',
+  }),
+  model: z
+    .string()
+    .default(DEFAULT_MODEL)
+    .meta({ description: 'CLIP model: a name in models/ or a folder', value: 'NAME|DIR', short: 'm' }),
   skip_bad: z.boolean().default(false).meta({ description: 'Go on without images that cannot be read' }),
 }
 
@@ -22,29 +29,57 @@ export const TRAIN = z.object({
   data: SOURCE.data.optional(), // --resume knows it
   method: z.enum(['coop', 'cocoop']).default('cocoop').meta({ description: 'Which prompts to learn' }),
   shots: z.number().int().min(0).default(16).meta({ description: 'Training images per class; 0 takes all' }),
-  classes: z.enum(['all', 'base', 'new']).default('all').meta({ description: 'All classes, or the first or second half of them' }),
+  classes: z
+    .enum(['all', 'base', 'new'])
+    .default('all')
+    .meta({ description: 'All classes, or the first or second half of them' }),
   seed: z.number().int().min(0).default(1).meta({ description: 'Decides the shots, the initial values and the order' }),
-  n_ctx: positive.optional().meta({ description: 'Learned context tokens (default 16 for coop, 4 for cocoop, or those of --ctx-init)' }),
-  ctx_init: z.string().optional().meta({ description: 'Words to start from; "" starts at random (default "a photo of a" for cocoop, random for coop)' }),
+  n_ctx: positive
+    .optional()
+    .meta({ description: 'Learned context tokens (default 16 for coop, 4 for cocoop, or those of --ctx-init)' }),
+  ctx_init: z.string().optional().meta({
+    description: 'Words to start from; "" starts at random (default "a photo of a" for cocoop, random for coop)',
+  }),
   csc: z.boolean().default(false).meta({ description: 'Class-specific context: one context per class (coop)' }),
-  class_token_position: z.enum(['end', 'middle', 'front']).default('end').meta({ description: 'Where the class name stands (coop)' }),
-  epochs: positive.optional().meta({ description: 'Passes over the data (default 10 for cocoop; for coop 200, 100 up to 4 shots, 50 for 1 shot)' }),
+  class_token_position: z
+    .enum(['end', 'middle', 'front'])
+    .default('end')
+    .meta({ description: 'Where the class name stands (coop)' }),
+  epochs: positive.optional().meta({
+    description: 'Passes over the data (default 10 for cocoop; for coop 200, 100 up to 4 shots, 50 for 1 shot)',
+  }),
   batch_size: positive.optional().meta({ description: 'Images per step (default 32 for coop, 1 for cocoop)' }),
   lr: z.number().positive().default(0.002).meta({ description: 'Learning rate, falling by a cosine' }),
   momentum: share.max(1).default(0.9).meta({ description: "SGD's momentum" }),
   weight_decay: share.default(0.0005).meta({ description: "SGD's weight decay" }),
   warmup_epochs: z.number().int().min(0).default(1).meta({ description: 'First epochs at --warmup-lr' }),
   warmup_lr: share.default(0.00001).meta({ description: 'Their learning rate' }),
-  augment: z.enum(['crop-flip', 'none']).default('crop-flip').meta({ description: 'Random resized crop and flip, or the whole picture' }),
-  allow_fewer: z.boolean().default(false).meta({ description: 'Take all images of a class that has fewer than --shots' }),
+  augment: z
+    .enum(['crop-flip', 'none'])
+    .default('crop-flip')
+    .meta({ description: 'Random resized crop and flip, or the whole picture' }),
+  allow_fewer: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Take all images of a class that has fewer than --shots' }),
   name: z.string().optional().meta({ description: "The bundle's name (default DATA-METHOD)", value: 'NAME' }),
-  out: z.string().optional().meta({ description: 'Folder of the run (default runs/DATA/METHOD-SHOTSshots-CLASSES-seedSEED)', value: 'DIR', short: 'o' }),
-  resume: z.boolean().default(false).meta({ description: 'Go on with the run in --out, with the options it was started with' }),
+  out: z.string().optional().meta({
+    description: 'Folder of the run (default runs/DATA/METHOD-SHOTSshots-CLASSES-seedSEED)',
+    value: 'DIR',
+    short: 'o',
+  }),
+  resume: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Go on with the run in --out, with the options it was started with' }),
 })
 export type TrainFlags = z.output<typeof TRAIN>
 
 /** Every default filled in: what config.json holds, and what repeats the run. */
-export type TrainOptions = Omit<TrainFlags, 'data' | 'out' | 'resume' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'> & {
+export type TrainOptions = Omit<
+  TrainFlags,
+  'data' | 'out' | 'resume' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+> & {
   data: string
   n_ctx: number
   /** Empty: drawn at random. */
@@ -65,7 +100,11 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   const cocoop = flags.method === 'cocoop'
   if (cocoop && flags.csc) throw excludes('--csc', '--method cocoop', 'Class-specific context is a choice of coop.')
   if (cocoop && flags.class_token_position !== 'end') {
-    throw excludes(`--class-token-position ${flags.class_token_position}`, '--method cocoop', 'CoCoOp puts the class name at the end.')
+    throw excludes(
+      `--class-token-position ${flags.class_token_position}`,
+      '--method cocoop',
+      'CoCoOp puts the class name at the end.',
+    )
   }
   if (flags.csc && flags.ctx_init) throw excludes('--csc', '--ctx-init', 'Class-specific context starts at random.')
   // A given number of tokens without words asks for random ones, unless it is the default words' own.
@@ -89,17 +128,48 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
 
 /** The engine's form of the options. */
 export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpec {
-  const { method, n_ctx, csc, class_token_position, epochs, batch_size, lr, momentum, weight_decay, warmup_epochs, warmup_lr, augment, seed } = options
+  const {
+    method,
+    n_ctx,
+    csc,
+    class_token_position,
+    epochs,
+    batch_size,
+    lr,
+    momentum,
+    weight_decay,
+    warmup_epochs,
+    warmup_lr,
+    augment,
+    seed,
+  } = options
   const ctx_init = options.ctx_init === '' ? null : options.ctx_init
   return {
-    method, classnames, n_ctx, ctx_init, csc, class_token_position, epochs, batch_size,
-    lr, momentum, weight_decay, warmup_epochs, warmup_lr, augment, seed,
+    method,
+    classnames,
+    n_ctx,
+    ctx_init,
+    csc,
+    class_token_position,
+    epochs,
+    batch_size,
+    lr,
+    momentum,
+    weight_decay,
+    warmup_epochs,
+    warmup_lr,
+    augment,
+    seed,
   }
 }
 
 /** Any text as a bundle's name: a key of the store and a part of a URL. */
 export function bundleName(text: string): string {
-  const plain = text.toLowerCase().replace(/[^a-z0-9._-]+/g, '-').replace(/^[._-]+/, '').slice(0, 64)
+  const plain = text
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, '-')
+    .replace(/^[._-]+/, '')
+    .slice(0, 64)
   return plain === '' ? 'bundle' : plain
 }
 

@@ -21,11 +21,30 @@ export interface WorkerProcess extends AsyncDisposable {
  * @param log the file that takes its output
  * @throws TrainError `worker_failed` with the last lines of that file.
  */
-export async function startWorker({ config, log, port, signal }: { config: string; log: string; port?: number | undefined; signal: AbortSignal }): Promise<WorkerProcess> {
+export async function startWorker({
+  config,
+  log,
+  port,
+  signal,
+}: {
+  config: string
+  log: string
+  port?: number | undefined
+  signal: AbortSignal
+}): Promise<WorkerProcess> {
   const chosen = port ?? (await freePort(8787))
   const url = `http://127.0.0.1:${chosen}`
   const output = openSync(log, 'w')
-  const flags = ['--local', '--ip', '127.0.0.1', '--port', String(chosen), '--inspector-port', '0', '--show-interactive-dev-session=false']
+  const flags = [
+    '--local',
+    '--ip',
+    '127.0.0.1',
+    '--port',
+    String(chosen),
+    '--inspector-port',
+    '0',
+    '--show-interactive-dev-session=false',
+  ]
   // Its own process group: Ctrl-C reaches this process alone, which then stops the whole group.
   const child = spawn(process.execPath, [findWrangler(), 'dev', '--config', config, ...flags], {
     cwd: dirname(config),
@@ -74,7 +93,11 @@ async function ready(url: string, child: ChildProcess, log: string, signal: Abor
 
 function failed(message: string, log: string): TrainError {
   const tail = readFileSync(log, 'utf8').trim().split('\n').slice(-5).join('\n')
-  return new TrainError('worker_failed', `${message}:\n${tail}`, `All of its output is in ${log}. \`cocoop-train doctor\` checks what it needs.`)
+  return new TrainError(
+    'worker_failed',
+    `${message}:\n${tail}`,
+    `All of its output is in ${log}. \`cocoop-train doctor\` checks what it needs.`,
+  )
 }
 
 /** workerd outlives a wrangler that was killed; the group does not. */

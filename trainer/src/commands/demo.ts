@@ -37,13 +37,21 @@ export const demo = defineCommand({
     once: z.boolean().default(false).meta({ description: 'End after the classification' }),
     fresh: z.boolean().default(false).meta({ description: 'Train again, even if there is a finished run' }),
     out: z.string().default('runs/demo').meta({ description: 'Folder of the run', value: 'DIR', short: 'o' }),
-    port: z.number().int().min(1).max(65_535).optional().meta({ description: 'Port of the worker (default 8787 or any free one)' }),
+    port: z
+      .number()
+      .int()
+      .min(1)
+      .max(65_535)
+      .optional()
+      .meta({ description: 'Port of the worker (default 8787 or any free one)' }),
   }),
   examples: ['cocoop-train demo', 'cocoop-train demo --once --fresh'],
   run: async (flags, context) => {
     const { terminal, print, signal } = context
     const step = (text: string) => terminal.log(`\n${terminal.paint('bold', text)}`)
-    terminal.log(`The embedded model ${DEFAULT_MODEL} is tiny and knows drawings, not photographs; ${DATA} asks for the colour behind a drawing.`)
+    terminal.log(
+      `The embedded model ${DEFAULT_MODEL} is tiny and knows drawings, not photographs; ${DATA} asks for the colour behind a drawing.`,
+    )
 
     step('1  Learn CoCoOp prompts from 16 images of each base class')
     const result = await trained(flags.out, flags.fresh, context)
@@ -56,7 +64,11 @@ export const demo = defineCommand({
 
     step('3  Publish the bundle to the local KV')
     const config = findWranglerConfig()
-    const { sha256 } = await publishTo(bundle, { name: NAME, model: DEFAULT_MODEL, kv: 'local', wrangler: config, store: undefined }, context)
+    const { sha256 } = await publishTo(
+      bundle,
+      { name: NAME, model: DEFAULT_MODEL, kv: 'local', wrangler: config, store: undefined },
+      context,
+    )
     terminal.log(`${NAME}@${sha256.slice(0, 12)}, ${bundle.length} bytes`)
 
     step('4  Serve it')
@@ -75,12 +87,22 @@ export const demo = defineCommand({
     const curl = `curl -sS -H 'content-type: image/png' --data-binary @${relative('.', image)} '${worker.url}/classify?bundle=${NAME}'`
     print(`\nThe same by hand:\n  ${curl}`)
 
-    const document = { run: result.run, bundle: { name: NAME, sha256 }, comparison, url: worker.url, image, label: item.classname, ...answer, curl }
+    const document = {
+      run: result.run,
+      bundle: { name: NAME, sha256 },
+      comparison,
+      url: worker.url,
+      image,
+      label: item.classname,
+      ...answer,
+      curl,
+    }
     if (flags.once) return document
     terminal.log('\nThe worker runs until Ctrl-C.')
     const interrupted = new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
     await Promise.race([interrupted, worker.ended])
-    if (!signal.aborted) throw new TrainError('worker_failed', 'the worker ended by itself', `Its output is in ${flags.out}/worker.log.`)
+    if (!signal.aborted)
+      throw new TrainError('worker_failed', 'the worker ended by itself', `Its output is in ${flags.out}/worker.log.`)
     return document
   },
 })
@@ -90,9 +112,19 @@ async function trained(out: string, fresh: boolean, context: Context): Promise<R
   const { terminal } = context
   if (fresh) await rm(out, { recursive: true, force: true })
   const begun = (await readJson(`${out}/config.json`)) !== undefined
-  if (begun && (await readJson(`${out}/result.json`)) !== undefined) terminal.log('the run of an earlier start is used again; --fresh trains anew')
+  if (begun && (await readJson(`${out}/result.json`)) !== undefined)
+    terminal.log('the run of an earlier start is used again; --fresh trains anew')
   else if (begun) terminal.log('an earlier start was stopped: going on with its run; --fresh starts anew')
-  const flags = TRAIN.parse({ data: DATA, method: 'cocoop', classes: 'base', shots: 16, seed: 1, name: NAME, out, resume: begun })
+  const flags = TRAIN.parse({
+    data: DATA,
+    method: 'cocoop',
+    classes: 'base',
+    shots: 16,
+    seed: 1,
+    name: NAME,
+    out,
+    resume: begun,
+  })
   return runTraining(flags, { ...context, given: new Set() })
 }
 
@@ -115,8 +147,8 @@ function comparisonTable(comparison: Record<string, Record<string, Figures>>): s
   const label: Record<string, string> = { 'zero-shot': `zero-shot CLIP, "${TEMPLATE}"`, cocoop: 'CoCoOp, 16 shots' }
   const rows = Object.entries(comparison).map(([method, results]) => [
     label[method] ?? method,
-    percent(results['base']?.accuracy),
-    percent(results['new']?.accuracy),
+    percent(results.base?.accuracy),
+    percent(results.new?.accuracy),
     percent(harmonic(results)),
   ])
   return table(['accuracy on test images', 'base', 'new', 'H'], rows)
@@ -130,6 +162,7 @@ async function classify(url: string, image: Uint8Array, signal: AbortSignal): Pr
     signal: AbortSignal.any([signal, AbortSignal.timeout(60_000)]),
   })
   const text = await response.text()
-  if (!response.ok) throw new TrainError('worker_failed', `POST ${url}/classify answered ${response.status}: ${text.slice(0, 500)}`)
+  if (!response.ok)
+    throw new TrainError('worker_failed', `POST ${url}/classify answered ${response.status}: ${text.slice(0, 500)}`)
   return Answer.parse(JSON.parse(text))
 }

@@ -7,9 +7,13 @@ import { TEST, testBundle } from '../test-bundle.ts'
 export const evaluate = defineCommand({
   name: 'eval',
   summary: 'Test a bundle on a data set: accuracy, macro-F1, per class',
-  details: 'Classes other than the bundle\'s own are tested with the same prompt over their names (open vocabulary).',
+  details: "Classes other than the bundle's own are tested with the same prompt over their names (open vocabulary).",
   flags: z.object({
-    bundle: z.string().meta({ description: "A bundle's file, a run's folder, or a published name", value: 'FILE|RUN|NAME', short: 'b' }),
+    bundle: z.string().meta({
+      description: "A bundle's file, a run's folder, or a published name",
+      value: 'FILE|RUN|NAME',
+      short: 'b',
+    }),
     ...TEST,
   }),
   examples: [

@@ -12,11 +12,20 @@ import { openStore, STORE, type StoreFlags } from '../stores.ts'
 export const publish = defineCommand({
   name: 'publish',
   summary: 'Publish a bundle (and its model) to the store that the worker reads',
-  details: 'The bundle is written, read back, and proven through WASM by its probe image; only then does the name point to it.',
+  details:
+    'The bundle is written, read back, and proven through WASM by its probe image; only then does the name point to it.',
   flags: z.object({
-    source: z.string().meta({ description: "A run's folder or a bundle's file", value: 'RUN|BUNDLE', positional: true }),
-    name: BundleName.optional().meta({ description: "The name to publish under (default: the bundle's own)", value: 'NAME' }),
-    model: z.string().default(DEFAULT_MODEL).meta({ description: 'The model, for a store that lacks it', value: 'NAME|DIR', short: 'm' }),
+    source: z
+      .string()
+      .meta({ description: "A run's folder or a bundle's file", value: 'RUN|BUNDLE', positional: true }),
+    name: BundleName.optional().meta({
+      description: "The name to publish under (default: the bundle's own)",
+      value: 'NAME',
+    }),
+    model: z
+      .string()
+      .default(DEFAULT_MODEL)
+      .meta({ description: 'The model, for a store that lacks it', value: 'NAME|DIR', short: 'm' }),
     ...STORE,
   }),
   examples: [
@@ -28,13 +37,18 @@ export const publish = defineCommand({
     const { bytes } = await findBundle(flags.source)
     const { name, ...published } = await publishTo(bytes, flags, context)
     context.print(`published ${name}@${published.sha256.slice(0, 12)} to the ${published.where}`)
-    if (published.previous !== null) context.print(`before: ${published.previous.slice(0, 12)}; go back by: cocoop-train bundles rollback ${name}`)
+    if (published.previous !== null)
+      context.print(`before: ${published.previous.slice(0, 12)}; go back by: cocoop-train bundles rollback ${name}`)
     return { name, ...published }
   },
 })
 
 /** Publishes a bundle's bytes, and the model that they need where the store lacks it. */
-export async function publishTo(bytes: Uint8Array, flags: StoreFlags & { name?: string | undefined; model: string }, { terminal, signal }: Context) {
+export async function publishTo(
+  bytes: Uint8Array,
+  flags: StoreFlags & { name?: string | undefined; model: string },
+  { terminal, signal }: Context,
+) {
   const engine = await wasmEngine()
   const { model } = engine.bundleMetadata(bytes)
   await using open = await openStore(flags)

@@ -8,7 +8,7 @@ export const train = defineCommand({
   name: 'train',
   summary: 'Learn prompts (CoOp, CoCoOp) from a few images per class',
   details: [
-    'Defaults are the original trainers\'. The run\'s folder holds config.json, log.txt, metrics.jsonl, checkpoints/, result.json and',
+    "Defaults are the original trainers'. The run's folder holds config.json, log.txt, metrics.jsonl, checkpoints/, result.json and",
     'bundle.safetensors. Ctrl-C stops within one batch and saves a checkpoint; --resume goes on to the same bits, also after a crash.',
   ].join('\n'),
   flags: TRAIN,

@@ -14,7 +14,10 @@ export const zeroShot = defineCommand({
   summary: 'Test CLIP without learning, with templates for the class names',
   flags: z.object({
     ...TEST,
-    template: z.array(z.string().includes('{}')).default(['a photo of a {}.']).meta({ description: 'Text with {} for the class name' }),
+    template: z
+      .array(z.string().includes('{}'))
+      .default(['a photo of a {}.'])
+      .meta({ description: 'Text with {} for the class name' }),
     out: z.string().optional().meta({ description: 'Write the bundle to this file', value: 'FILE', short: 'o' }),
     name: z.string().optional().meta({ description: "The bundle's name (default DATA-zero-shot)", value: 'NAME' }),
   }),

@@ -1,0 +1,385 @@
+/** The command line as a process, built as it is shipped: exit codes, what is printed where, and runs that are interrupted. */
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { beforeAll, expect, test } from 'vitest'
+import { openDataset } from './datasets/open.ts'
+import { findModel } from './models.ts'
+
+const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
+const CLASSES = ['black', 'blue', 'red', 'yellow']
+const home = mkdtempSync(join(tmpdir(), 'cocoop-cli-'))
+const data = join(home, 'colours')
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+function start(args: string[], before: string[] = []) {
+  const [program, ...rest] = [...before, process.execPath, CLI, ...args]
+  const child = spawn(program ?? '', rest, { cwd: home, env: { ...process.env, NO_COLOR: '1' } })
+  const ended: Ended = { code: null, stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk: Buffer) => (ended.stdout += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (ended.stderr += chunk.toString()))
+  const end = once(child, 'close').then(([code]) => ({ ...ended, code: code as number | null }))
+  return { child, end }
+}
+const run = (...args: string[]): Promise<Ended> => start(args).end
+
+/** A few images of a few classes, in class folders. */
+async function makeData(folder: string, { train = 6, test = 4 } = {}): Promise<void> {
+  const { train: trainItems, test: testItems } = await openDataset('emoji-backdrops')
+  for (const [split, items, n] of [
+    ['train', trainItems, train],
+    ['val', trainItems, 1],
+    ['test', testItems, test],
+  ] as const) {
+    for (const classname of CLASSES) {
+      mkdirSync(join(folder, split, classname), { recursive: true })
+      for (const [i, item] of items
+        .filter((item) => item.classname === classname)
+        .slice(0, n)
+        .entries()) {
+        writeFileSync(join(folder, split, classname, `${i}.png`), await item.read())
+      }
+    }
+  }
+}
+
+const TRAIN = ['train', '--data', data, '--shots', '4', '--epochs', '12']
+const bundleOf = (folder: string) => readFileSync(join(home, folder, 'bundle.safetensors'))
+const steps = (folder: string) => {
+  const path = join(home, folder, 'metrics.jsonl')
+  return existsSync(path)
+    ? readFileSync(path, 'utf8')
+        .split('\n')
+        .filter((line) => line.includes('"step"')).length
+    : 0
+}
+
+/** Waits until a running training has written so many lines of metrics. */
+async function reached(folder: string, lines: number): Promise<void> {
+  for (let waited = 0; steps(folder) < lines; waited += 2) {
+    if (waited > 60_000) throw new Error(`no ${lines} steps in ${folder}`)
+    await sleep(2)
+  }
+}
+
+beforeAll(async () => {
+  await makeData(data)
+  const whole = await run(...TRAIN, '--out', 'whole')
+  expect(whole.stderr).not.toContain('error:')
+  expect(whole.code).toBe(0)
+}, 120_000)
+
+test.each([
+  [['--help'], 0, 'Usage'],
+  [['help', 'train'], 0, '--class-token-position'],
+  [['train', '--help'], 0, '--class-token-position'],
+  [['--version'], 0, '0.'],
+  [[], 2, 'Usage'],
+])('%j prints to stdout and leaves with %i', async (args, code, text) => {
+  const ended = await run(...args)
+  expect(ended).toMatchObject({ code, stdout: expect.stringContaining(text), stderr: '' })
+})
+
+test.each([
+  [['tarin'], 2, 'usage', 'Did you mean `cocoop-train train`?'],
+  [['train', '--data', 'x', '--epohcs', '5'], 2, 'usage', 'Did you mean --epochs?'],
+  [['train'], 2, 'usage', '--data is missing'],
+  [['train', '--data', data, '--epochs', 'ten'], 2, 'usage', '--epochs: expected number'],
+  [['train', '--data', data, '--csc', '--out', 'never'], 2, 'usage', '--csc does not go with --method cocoop'],
+  [['train', '--data', 'nowhere'], 4, 'not_found', 'nowhere'],
+  [['train', '--data', data, '--model', 'nothing', '--out', 'never'], 4, 'not_found', 'nothing'],
+  [
+    ['train', '--data', data, '--shots', '7', '--out', 'never'],
+    3,
+    'too_few_images',
+    'class "black" of colours has 6 training images, 7 are needed',
+  ],
+  [['eval', '--bundle', 'whole', '--data', 'nowhere'], 4, 'not_found', 'nowhere'],
+  [['eval', '--bundle', join(data, 'test/red/0.png'), '--data', data], 5, 'bad_', 'error:'],
+  [['train', '--resume', '--out', 'never-begun'], 4, 'not_found', 'never-begun holds no run'],
+  [['zero-shot', '--data', data, '--template', 'no place'], 2, 'usage', '--template'],
+])('%j: an error, what it is, what to do, no stack', async (args, code, word, text) => {
+  const ended = await run(...args)
+  expect(ended).toMatchObject({ code, stdout: '', stderr: expect.stringContaining(text) })
+  expect(ended.stderr).toMatch(new RegExp(`^error: .*\\ncode: {2}${word}`, 'm'))
+  expect(ended.stderr).toContain('do:    ')
+  expect(ended.stderr).not.toMatch(/^\s+at /m)
+})
+
+test('with --json an error is a document too', async () => {
+  const { stdout } = await run('train', '--data', 'nowhere', '--json')
+  expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'not_found' } })
+})
+
+test('a run leaves what it says, and is not overwritten', async () => {
+  const names = ['bundle.safetensors', 'checkpoints', 'config.json', 'log.txt', 'metrics.jsonl', 'result.json']
+  expect(readdirSync(join(home, 'whole')).sort()).toEqual(names)
+  expect(readdirSync(join(home, 'whole/checkpoints'))).toHaveLength(2)
+  expect(JSON.parse(readFileSync(join(home, 'whole/config.json'), 'utf8'))).toMatchObject({
+    options: { method: 'cocoop', seed: 1, n_ctx: 4, epochs: 12 },
+    data: { n_train: 16, n_cls: 4 },
+  })
+  const lines = readFileSync(join(home, 'whole/metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { kind: string; step: number })
+  expect(lines.filter(({ kind }) => kind === 'step').map(({ step }) => step)).toEqual(
+    Array.from({ length: 12 * 16 }, (_, i) => i + 1),
+  )
+  expect(lines.filter(({ kind }) => kind === 'epoch')).toHaveLength(12)
+  expect(await run(...TRAIN, '--out', 'whole')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('already holds a run'),
+  })
+  expect(await run('train', '--resume', '--out', 'whole')).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining('whole is finished'),
+  })
+})
+
+test('the same command gives the same bytes, and config.json repeats it', async () => {
+  expect(await run('train', '--config', 'whole/config.json', '--out', 'again')).toMatchObject({ code: 0 })
+  expect(bundleOf('again').equals(bundleOf('whole'))).toBe(true)
+}, 120_000)
+
+test('killed at several moments and resumed, a run ends in the same bytes', async () => {
+  let args = [...TRAIN, '--out', 'killed']
+  // Within the first epoch, at an epoch's end, in the middle, and close to the end.
+  for (const lines of [3, 34, 100, 170]) {
+    const { child, end } = start(args)
+    await reached('killed', lines)
+    child.kill('SIGKILL')
+    expect((await end).code).toBeNull()
+    expect(existsSync(join(home, 'killed/result.json'))).toBe(false)
+    args = ['train', '--resume', '--out', 'killed']
+  }
+  expect(await run(...args)).toMatchObject({ code: 0 })
+  expect(bundleOf('killed').equals(bundleOf('whole'))).toBe(true)
+  const metrics = (folder: string) => readFileSync(join(home, folder, 'metrics.jsonl'), 'utf8')
+  expect(metrics('killed')).toBe(metrics('whole'))
+}, 120_000)
+
+test('Ctrl-C stops within a batch, leaves with 130 and says how to go on; that ends in the same bytes', async () => {
+  const { child, end } = start([...TRAIN, '--out', 'stopped'])
+  await reached('stopped', 40)
+  const asked = performance.now()
+  child.kill('SIGINT')
+  const ended = await end
+  expect(performance.now() - asked).toBeLessThan(5000)
+  expect(ended.code).toBe(130)
+  expect(ended.stderr).toMatch(/error: stopped after \d+ of 192 steps; nothing is lost/)
+  expect(ended.stderr).toContain('Go on with: cocoop-train train --resume --out stopped')
+  expect(await run('train', '--resume', '--out', 'stopped')).toMatchObject({ code: 0 })
+  expect(bundleOf('stopped').equals(bundleOf('whole'))).toBe(true)
+}, 120_000)
+
+test('a second Ctrl-C ends at once', async () => {
+  const { child, end } = start(['train', '--data', 'emoji-backdrops', '--out', 'twice'])
+  await reached('twice', 3)
+  child.kill('SIGINT')
+  child.kill('SIGINT')
+  await sleep(1)
+  child.kill('SIGINT')
+  expect((await end).code).toBe(130)
+}, 60_000)
+
+test('two processes do not write to one run', async () => {
+  const { child, end } = start([...TRAIN, '--epochs', '100', '--out', 'shared'])
+  await reached('shared', 3)
+  expect(await run('train', '--resume', '--out', 'shared')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('another run is writing'),
+  })
+  child.kill('SIGKILL')
+  await end
+}, 60_000)
+
+test('resuming with other options, other images or another model is refused', async () => {
+  const { child, end } = start([...TRAIN, '--epochs', '100', '--out', 'other'])
+  await reached('other', 20)
+  child.kill('SIGKILL')
+  await end
+  expect(await run('train', '--resume', '--out', 'other', '--lr', '0.1')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--lr is 0.1, the run was started with 0.002'),
+  })
+  const config = join(home, 'other/config.json')
+  const before = readFileSync(config, 'utf8')
+  writeFileSync(config, before.replace(/"fingerprint": "./, '"fingerprint": "x'))
+  expect(await run('train', '--resume', '--out', 'other')).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('are not those that other was started with'),
+  })
+  writeFileSync(config, before.replace(/"sha256": "./, '"sha256": "x'))
+  expect(await run('train', '--resume', '--out', 'other')).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining('is not the one'),
+  })
+}, 60_000)
+
+// The shell caps the size of files, which looks to the program like a full disk; no privileges are needed.
+test('a full disk while saving leaves the old checkpoint, says so, and loses nothing', async () => {
+  const { child, end } = start([...TRAIN, '--out', 'full'])
+  await reached('full', 40)
+  child.kill('SIGKILL')
+  await end
+  const saved = () =>
+    readdirSync(join(home, 'full/checkpoints')).map((name) => [
+      name,
+      readFileSync(join(home, 'full/checkpoints', name), 'hex'),
+    ])
+  const before = saved()
+  expect(before.length).toBeGreaterThan(0)
+  const capped = await start(
+    ['train', '--resume', '--out', 'full'],
+    ['bash', '-c', 'trap "" XFSZ; ulimit -f 24; exec "$@"', 'bash'],
+  ).end
+  expect(capped).toMatchObject({ code: 6, stderr: expect.stringContaining('the disk is full') })
+  expect(capped.stderr).toContain('what was there before is unchanged')
+  expect(saved()).toEqual(before)
+  expect(await run('train', '--resume', '--out', 'full')).toMatchObject({ code: 0 })
+  expect(bundleOf('full').equals(bundleOf('whole'))).toBe(true)
+}, 120_000)
+
+test('an unreadable image stops the run and is named; --skip-bad goes on without it', async () => {
+  const broken = join(home, 'broken')
+  await makeData(broken)
+  writeFileSync(join(broken, 'train/red/2.png'), readFileSync(join(broken, 'train/red/2.png')).subarray(0, 200))
+  writeFileSync(join(broken, 'test/blue/1.png'), 'no image')
+  const args = ['train', '--data', broken, '--shots', '6', '--epochs', '1', '--out', 'broken-run']
+  const stopped = await run(...args)
+  expect(stopped).toMatchObject({ code: 3, stderr: expect.stringContaining('red/2.png') })
+  expect(stopped.stderr).toContain('--skip-bad')
+  const skipped = await run(...args, '--skip-bad')
+  expect(skipped.code).toBe(0)
+  expect(skipped.stderr).toMatch(/left out: .*red\/2\.png/)
+  expect(skipped.stderr).toMatch(/left out: .*blue\/1\.png/)
+  expect(JSON.parse(readFileSync(join(home, 'broken-run/config.json'), 'utf8'))).toMatchObject({
+    data: { n_train: 23 },
+  })
+}, 60_000)
+
+test('eval prints figures, classes and predictions; another model is refused', async () => {
+  const args = [
+    'eval',
+    '--bundle',
+    'whole',
+    '--data',
+    data,
+    '--per-class',
+    '--predictions',
+    'predictions.jsonl',
+    '--top-k',
+    '2',
+  ]
+  const text = await run(...args)
+  expect(text.stdout).toMatch(/all\s+4\s+16\s+\d+\.\d\d%\s+\d+\.\d\d%/)
+  expect(text.stdout).toMatch(/yellow\s+4/)
+  const result = JSON.parse((await run(...args, '--json')).stdout) as { accuracy: number; total: number }
+  const lines = readFileSync(join(home, 'predictions.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { classname: string; predictions: { classname: string; prob: number }[] })
+  expect(lines).toHaveLength(16)
+  const right = lines.filter(({ classname, predictions }) => predictions[0]?.classname === classname)
+  expect(result).toMatchObject({ total: 16, accuracy: (100 * right.length) / 16 })
+  expect(lines.every(({ predictions: [a, b] }) => a !== undefined && b !== undefined && a.prob >= b.prob)).toBe(true)
+
+  const other = join(home, 'other-model')
+  cpSync(findModel('emoji-clip'), other, { recursive: true })
+  const weights = readFileSync(join(other, 'model.safetensors'))
+  weights[weights.length - 2] = (weights.at(-2) ?? 0) ^ 1
+  writeFileSync(join(other, 'model.safetensors'), weights)
+  const refused = await run('eval', '--bundle', 'whole', '--data', data, '--model', other)
+  expect(refused).toMatchObject({ code: 5, stderr: expect.stringContaining('model_mismatch') })
+}, 60_000)
+
+test('class-specific prompts are tested on their own classes and refused on others', async () => {
+  const args = ['--data', data, '--shots', '4', '--epochs', '1']
+  expect(await run('train', ...args, '--method', 'coop', '--csc', '--classes', 'base', '--out', 'csc')).toMatchObject({
+    code: 0,
+  })
+  expect(await run('eval', '--bundle', 'csc', '--data', data)).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/base\s+2\s+8/),
+  })
+  expect(await run('eval', '--bundle', 'csc', '--data', data, '--classes', 'new')).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining('class-specific prompts for "black", "blue", not for "red", "yellow"'),
+  })
+}, 60_000)
+
+test('zero-shot takes templates, and an ensemble of them, and writes a bundle that eval reads', async () => {
+  const template = ['--template', 'a photo of a thing on a {} background.', '--template', 'a {} background.']
+  const direct = JSON.parse(
+    (await run('zero-shot', '--data', data, ...template, '--out', 'zero.safetensors', '--json')).stdout,
+  ) as { accuracy: number }
+  expect(direct.accuracy).toBeGreaterThan(60) // the template asks for what the classes are
+  const read = JSON.parse((await run('eval', '--bundle', 'zero.safetensors', '--data', data, '--json')).stdout) as {
+    accuracy: number
+  }
+  expect(read.accuracy).toBe(direct.accuracy)
+}, 60_000)
+
+test('publish, list, show and roll back in a folder', async () => {
+  const store = ['--store', join(home, 'store')]
+  expect(await run('bundles', ...store)).toMatchObject({ code: 0, stderr: expect.stringContaining('no bundles') })
+  const first = JSON.parse((await run('publish', 'whole', '--name', 'colours', ...store, '--json')).stdout) as {
+    sha256: string
+    previous: null
+  }
+  expect(first.previous).toBeNull()
+  expect(await run('bundles', 'rollback', 'colours', ...store)).toMatchObject({ code: 4 })
+  await run('zero-shot', '--data', data, '--out', 'plain.safetensors')
+  const second = JSON.parse(
+    (await run('publish', 'plain.safetensors', '--name', 'colours', ...store, '--json')).stdout,
+  ) as { sha256: string; previous: string }
+  expect(second.previous).toBe(first.sha256)
+  expect((await run('bundles', 'list', ...store)).stdout).toMatch(/colours\s+zero-shot\s+4/)
+  expect(await run('bundles', 'rollback', 'colours', ...store)).toMatchObject({ code: 0 })
+  expect((await run('bundles', 'show', 'colours', ...store)).stdout).toContain(`${first.sha256.slice(0, 12)} (served)`)
+  expect(await run('eval', '--bundle', 'colours', '--data', data, ...store)).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('cocoop'),
+  })
+  expect(await run('bundles', 'show', 'nothing', ...store)).toMatchObject({ code: 4 })
+}, 120_000)
+
+test('a bundle that was tampered with is not published', async () => {
+  const bytes = bundleOf('whole')
+  appendFileSync(join(home, 'long.safetensors'), Buffer.concat([bytes, Buffer.of(0)]))
+  expect((await run('publish', 'long.safetensors', '--store', join(home, 'store-2'))).code).toBe(5)
+  expect(existsSync(join(home, 'store-2/bundle'))).toBe(false)
+})
+
+test('doctor leaves with 0 where all is there', async () => {
+  const { code, stdout } = await run('doctor')
+  expect(stdout).toMatch(/ok\s+native addon: /)
+  expect(code).toBe(0)
+})
+
+test('what is printed can be cut off', () => {
+  expect(
+    execFileSync('bash', ['-c', `"${process.execPath}" "${CLI}" help train | head -1`], {
+      cwd: dirname(CLI),
+    }).toString(),
+  ).toContain('Learn prompts')
+})
