@@ -1,4 +1,5 @@
 /** cocoop for browsers: fetches the one of the two WASM builds that the browser can run. */
+import { urls as own } from 'cocoop-wasm/urls'
 import { Classifier as Base, type LoadOptions } from './classifier.ts'
 import type { EngineModel, ModelFiles } from './engine.ts'
 import { CocoopError, messageOf } from './errors.ts'
@@ -7,25 +8,20 @@ import { WasmEngine, wasmBuild } from './wasm.ts'
 export * from './common.ts'
 export { WasmEngine } from './wasm.ts'
 
-/** Where the two builds lie. Bundlers that understand `new URL(…, import.meta.url)` need no setting; others give the addresses. */
 export interface EngineOptions {
+  /** Where the two builds lie, for bundlers that do not understand `new URL(…, import.meta.url)` in cocoop-wasm. */
   urls?: { relaxed: string | URL; simd: string | URL }
 }
 
 /** Fetches and starts a WASM engine. Throws `io` when the module cannot be fetched or compiled. */
-export async function createEngine({ urls }: EngineOptions = {}): Promise<WasmEngine> {
+export async function createEngine({ urls = own }: EngineOptions = {}): Promise<WasmEngine> {
   const build = wasmBuild()
-  const url =
-    urls?.[build] ??
-    (build === 'relaxed'
-      ? import.meta.resolve('cocoop-wasm/relaxed.wasm')
-      : import.meta.resolve('cocoop-wasm/simd.wasm'))
   try {
-    const response = await fetch(url)
+    const response = await fetch(urls[build])
     if (!response.ok) throw new Error(`HTTP ${response.status}`)
     return new WasmEngine(await WebAssembly.compile(await response.arrayBuffer()), build)
   } catch (cause) {
-    throw new CocoopError('io', `${url}: ${messageOf(cause)}`, { cause })
+    throw new CocoopError('io', `${urls[build]}: ${messageOf(cause)}`, { cause })
   }
 }
 

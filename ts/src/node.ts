@@ -3,7 +3,7 @@
  * `createEngine` serves; `nativeEngine` trains; `wasmEngine` proves what a worker will answer.
  */
 import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
+import { urls } from 'cocoop-wasm/urls'
 import { z } from 'zod'
 import { Classifier as Base, type LoadOptions } from './classifier.ts'
 import type { Engine, EngineModel, ModelFiles } from './engine.ts'
@@ -37,11 +37,10 @@ export async function nativeEngine(): Promise<NativeEngine> {
 
 /** A new WASM engine: `relaxed`, `simd`, or the better of them here. */
 export async function wasmEngine(build: 'relaxed' | 'simd' = wasmBuild()): Promise<WasmEngine> {
-  const path = fileURLToPath(import.meta.resolve(`cocoop-wasm/${build}.wasm`))
   try {
-    return new WasmEngine(await WebAssembly.compile(await readFile(path)), build)
+    return new WasmEngine(await WebAssembly.compile(await readFile(urls[build])), build)
   } catch (cause) {
-    throw new CocoopError('io', `${path}: ${messageOf(cause)}`, { cause })
+    throw new CocoopError('io', `${urls[build]}: ${messageOf(cause)}`, { cause })
   }
 }
 

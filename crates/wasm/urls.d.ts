@@ -1,0 +1,2 @@
+/** Where the two modules lie. */
+export const urls: { relaxed: URL; simd: URL }
