@@ -36,7 +36,16 @@ try {
     await cli('publish', bundle, '--name', method, '--wrangler', config)
   }
   const wrangler = join(dirname(createRequire(import.meta.url).resolve('wrangler/package.json')), 'bin/wrangler.js')
-  const flags = ['--local', '--ip', '127.0.0.1', '--inspector-port', '0', '--show-interactive-dev-session=false', '--log-level', 'error']
+  const flags = [
+    '--local',
+    '--ip',
+    '127.0.0.1',
+    '--inspector-port',
+    '0',
+    '--show-interactive-dev-session=false',
+    '--log-level',
+    'error',
+  ]
   const hosts = {
     workerd: await start((port) => [wrangler, 'dev', '--config', config, ...flags, '--port', port]),
     'Node.js': await start((port) => [join(root, 'worker/dist/node.js'), '--store', store, '--port', port]),
@@ -45,7 +54,16 @@ try {
   for (const [host, url] of Object.entries(hosts)) {
     rows.push(...report(`${host}, an answer without an image`, await measure(`${url}/health/live`)))
     for (const method of METHODS) {
-      rows.push(...report(`${host}, ${method}`, await measure(`${url}/classify?bundle=${method}`, { method: 'POST', body: image, headers: { 'content-type': 'image/jpeg' } })))
+      rows.push(
+        ...report(
+          `${host}, ${method}`,
+          await measure(`${url}/classify?bundle=${method}`, {
+            method: 'POST',
+            body: image,
+            headers: { 'content-type': 'image/jpeg' },
+          }),
+        ),
+      )
     }
   }
   if (values.json) console.log(JSON.stringify(rows, null, 2))
@@ -59,11 +77,35 @@ try {
 async function makeBundle(method) {
   if (method === 'zero-shot') {
     const out = join(work, 'zero-shot.safetensors')
-    await cli('zero-shot', '--data', 'emoji-backdrops', '--template', 'a photo of a thing on a {} background.', '--out', out)
+    await cli(
+      'zero-shot',
+      '--data',
+      'emoji-backdrops',
+      '--template',
+      'a photo of a thing on a {} background.',
+      '--out',
+      out,
+    )
     return out
   }
   const out = join(work, method)
-  await cli('train', '--data', 'emoji-backdrops', '--method', method, '--shots', '1', '--epochs', '1', '--batch-size', '4', '--ctx-init', 'a photo of a', '--out', out)
+  await cli(
+    'train',
+    '--data',
+    'emoji-backdrops',
+    '--method',
+    method,
+    '--shots',
+    '1',
+    '--epochs',
+    '1',
+    '--batch-size',
+    '4',
+    '--ctx-init',
+    'a photo of a',
+    '--out',
+    out,
+  )
   return out
 }
 
@@ -75,7 +117,11 @@ async function cli(...args) {
 async function start(argsOf) {
   const port = await freePort()
   const env = { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' }
-  const server = spawn(process.execPath, argsOf(String(port)), { cwd: work, env, stdio: ['ignore', 'ignore', 'inherit'] })
+  const server = spawn(process.execPath, argsOf(String(port)), {
+    cwd: work,
+    env,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
   servers.push(server)
   const url = `http://127.0.0.1:${port}`
   for (let i = 0; i < 120; i += 1) {
@@ -104,8 +150,20 @@ async function measure(url, init) {
 function report(name, times) {
   const at = (share) => times[Math.min(times.length - 1, Math.floor(times.length * share))]
   const [p50, p99] = [at(0.5), at(0.99)]
-  if (!values.json) console.log(`${name.padEnd(40)} p50 ${p50.toFixed(1).padStart(7)} ms   p99 ${p99.toFixed(1).padStart(7)} ms   (${times.length} requests)`)
-  const row = (name, ours) => ({ name, peer: null, ours, theirs: null, unit: 'ms', ratio: null, goal: null, spread: (at(0.75) - at(0.25)) / p50 })
+  if (!values.json)
+    console.log(
+      `${name.padEnd(40)} p50 ${p50.toFixed(1).padStart(7)} ms   p99 ${p99.toFixed(1).padStart(7)} ms   (${times.length} requests)`,
+    )
+  const row = (name, ours) => ({
+    name,
+    peer: null,
+    ours,
+    theirs: null,
+    unit: 'ms',
+    ratio: null,
+    goal: null,
+    spread: (at(0.75) - at(0.25)) / p50,
+  })
   return [row(`${name}, p50`, p50), row(`${name}, p99`, p99)]
 }
 

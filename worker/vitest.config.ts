@@ -7,7 +7,7 @@ export default defineConfig({
     cloudflareTest({
       wrangler: { configPath: '../wrangler.toml' },
       miniflare: {
-        compatibilityFlags: ['nodejs_compat'], // the test runner's need, not the worker's: test/doors/bundle.test.ts
+        compatibilityFlags: ['nodejs_compat'], // the test runner's need, not the worker's: test/doors/worker-bundle.test.ts
         kvNamespaces: ['COCOOP', 'EMPTY', 'BROKEN'],
         bindings: { ADMIN_KEY: 'the admin key of the tests' },
       },
