@@ -107,6 +107,7 @@ impl Image {
     }
 
     /// As RGB, the way of Pillow's `convert("RGB")`: alpha is dropped, ink is subtracted from white.
+    #[must_use]
     pub fn to_rgb(&self) -> Self {
         let gray = |value: u8| [value; 3];
         let rgb: Vec<u8> = match self.mode {
@@ -136,6 +137,7 @@ impl Image {
     /// The rectangle at (`left`, `top`) of `width` x `height` pixels.
     /// # Panics
     /// If it is not inside the image.
+    #[must_use]
     pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Self {
         let (stride, bytes) = (self.width * self.mode.bytes(), self.mode.bytes());
         let rows = self.data.chunks_exact(stride).skip(top).take(height);
@@ -190,8 +192,8 @@ pub fn probe(size: usize) -> Image {
     for y in 0..size {
         for x in 0..size {
             let (across, down) = (x * 255 / size, y * 255 / size);
-            let light = (x * 8 / size + y * 8 / size) % 2 == 0;
-            let rgb = [across, down, 255 - (across + down) / 2];
+            let light = (x * 8 / size + y * 8 / size).is_multiple_of(2);
+            let rgb = [across, down, 255 - usize::midpoint(across, down)];
             data.extend(rgb.map(|value| if light { value } else { value / 2 } as u8));
         }
     }

@@ -70,7 +70,9 @@ impl Taps {
                     *weight = cubic(((i + start) as f64 - center + 0.5) * sharpness);
                     sum += *weight;
                 }
-                weights.iter_mut().for_each(|weight| *weight /= sum);
+                for weight in weights {
+                    *weight /= sum;
+                }
                 (start, end - start)
             });
         Self { bounds: bounds.collect(), weights, stride }
@@ -160,16 +162,17 @@ fn premultiplied<const C: usize>(
     let mut data = data.to_vec();
     for pixel in data.as_chunks_mut::<C>().0 {
         let (alpha, colors) = pixel.split_last_mut().expect("C is at least 2");
-        colors.iter_mut().for_each(|color| *color = mul_div_255(*color, *alpha));
+        for color in colors {
+            *color = mul_div_255(*color, *alpha);
+        }
     }
     let mut data = bicubic::<C>(&data, width, columns, rows);
     for pixel in data.as_chunks_mut::<C>().0 {
         let (alpha, colors) = pixel.split_last_mut().expect("C is at least 2");
         if *alpha != 0 {
-            let divide = |color: &mut u8| {
-                *color = (u32::from(*color) * 255 / u32::from(*alpha)).min(255) as u8
-            };
-            colors.iter_mut().for_each(divide);
+            for color in colors {
+                *color = (u32::from(*color) * 255 / u32::from(*alpha)).min(255) as u8;
+            }
         }
     }
     data

@@ -7,7 +7,7 @@ use super::resize::{Window, resize};
 /// CLIP's mean of each channel, of values in 0..=1.
 pub const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// CLIP's standard deviation of each channel.
-pub const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+pub const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// What CLIP sees of `image`, before [`normalize`]: RGB, (size, size, 3).
 /// # Panics

@@ -1,4 +1,5 @@
-//! `tokenizer.json`: a list of `{text, ids}`, ids without start and end token. All must agree exactly.
+//! `tokenizer.json` and `tokenizer-extra.json` (damaged texts, made by `scripts/make-tokenizer-extra.py`): lists of
+//! `{text, ids}`, ids without start and end token. All must agree exactly.
 
 use crate::{Case, Outcome, read_json};
 use cocoop_core::input::tokenizer::encode;
@@ -12,17 +13,28 @@ struct Text {
 }
 
 pub fn cases(directory: &Path) -> Vec<Case> {
-    match read_json::<Vec<Text>>(&directory.join("tokenizer.json")) {
+    ["tokenizer", "tokenizer-extra"]
+        .into_iter()
+        .flat_map(|file| cases_of(directory, file))
+        .collect()
+}
+
+fn cases_of(directory: &Path, file: &str) -> Vec<Case> {
+    match read_json::<Vec<Text>>(&directory.join(file).with_extension("json")) {
         None => Vec::new(),
-        Some(Err(why)) => vec![Case::unreadable("tokenizer.json", why)],
-        Some(Ok(texts)) => texts.into_iter().enumerate().map(case).collect(),
+        Some(Err(why)) => vec![Case::unreadable(file, why)],
+        Some(Ok(texts)) => texts
+            .into_iter()
+            .enumerate()
+            .map(|(i, text)| case(&format!("{file} {i}"), text))
+            .collect(),
     }
 }
 
 /// The error is the number of places at which the ids differ.
-fn case((index, Text { text, ids }): (usize, Text)) -> Case {
+fn case(name: &str, Text { text, ids }: Text) -> Case {
     let shown: String = text.chars().take(40).collect();
-    Case::new(format!("{index} {shown:?}"), move || {
+    Case::new(format!("{name} {shown:?}"), move || {
         let got = encode(&text);
         let common = got.iter().zip(&ids).filter(|(a, b)| a == b).count();
         let error = (got.len().max(ids.len()) - common) as f64;

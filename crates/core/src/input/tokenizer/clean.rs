@@ -102,13 +102,12 @@ fn remove_terminal_escapes(line: &str) -> String {
     while let Some(at) = rest.find("\u{1b}[") {
         let after = rest[at + 2..].trim_start_matches(|c: char| c == ';' || is_decimal(c));
         out.push_str(&rest[..at]);
-        rest = match after.strip_prefix(|c: char| c.is_ascii_alphabetic()) {
-            Some(tail) => tail,
-            None => {
-                out.push('\u{1b}'); // what stays of it goes as a control character
-                &rest[at + 1..]
-            }
-        };
+        // Of a sequence that does not end in a letter, the escape goes later, as a control character.
+        let skipped = after.strip_prefix(|c: char| c.is_ascii_alphabetic());
+        rest = skipped.unwrap_or_else(|| {
+            out.push('\u{1b}');
+            &rest[at + 1..]
+        });
     }
     out + rest
 }
@@ -123,4 +122,26 @@ fn is_decimal(c: char) -> bool {
 fn is_control(c: char) -> bool {
     matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' | '\u{206a}'..='\u{206f}' | '\u{feff}'
         | '\u{fff9}'..='\u{fffc}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected values are those of ftfy 6.3.1 and Python 3.11.
+    #[test]
+    fn texts_are_cleaned_as_by_the_original() {
+        for (text, expected) in [
+            ("  HELLO \t\u{a0}World\u{3000}\n", "hello world"),
+            ("ﬁne ŉ Ǆ ﬅ", "fine 'n dž ſt"),
+            ("Ｆｕｌｌ ｶﾞ ￣ ﾡ ￩", "full ガ \u{304} ᄀ ←"),
+            ("‘a’ “b” ʼc", "'a' \"b\" 'c"),
+            ("a\u{1b}[36;44mb\u{1b}[c\u{0}\u{feff}d\u{1b}[1", "abd[1"),
+            ("e\u{301} Å ΟΔΟΣ İ", "é å οδος i\u{307}"),
+            ("a\u{2028}b\r\nc\u{85}d", "a b c…d"),
+            ("&lt;i&gt; <b> &amp;lt;", "<i> <b> <"),
+        ] {
+            assert_eq!(clean(text), expected, "{text:?}");
+        }
+    }
 }

@@ -100,3 +100,43 @@ const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unescape_is_pythons() {
+        for (text, expected) in [
+            ("a & b &", "a & b &"),
+            ("&lt;b&gt &notit; &notin;", "<b> ¬it; ∉"),
+            (
+                "&#65;&#x41&#X41;&#0;&#150;&#xd800;&#1114112;&#99999999999;",
+                "AAA\u{fffd}–\u{fffd}\u{fffd}\u{fffd}",
+            ),
+            ("&#1;&#127;&#xfffe;|&#13;|&#;|&#x;", "|\r|&#;|&#x;"),
+            ("&NewLine;&amp;amp;&é;", "\n&amp;&é;"),
+        ] {
+            assert_eq!(unescape(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn strict_unescape_is_ftfys() {
+        for (text, expected) in [
+            ("&gt &gt; P&EACUTE;REZ &nTILDE;", "&gt > PÉREZ &nTILDE;"),
+            ("&SZLIG;&LT;&#65;&#65 &#59; &#12ab;", "SS<A&#65 &#59; &#12ab;"),
+        ] {
+            assert_eq!(unescape_strict(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_name_is_found() {
+        for line in include_str!("entities.txt").lines() {
+            let (name, characters) = line.split_once(' ').unwrap();
+            assert_eq!(named(name), Some(characters));
+        }
+        assert_eq!(named("nosuch;"), None);
+    }
+}
