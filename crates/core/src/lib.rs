@@ -2,6 +2,9 @@
 //! All arithmetic of the product is here; there is no I/O and no JavaScript. It builds for wasm32 and native alike.
 //! Start at [`classifier`] (what every door opens on) or [`train::session`]; `ARCHITECTURE.md` has the map.
 
+pub mod bundle;
+pub mod classifier;
+pub mod door;
 pub mod error;
 pub mod input;
 pub mod kernels;

@@ -1,9 +1,330 @@
-//! The napi door.
+//! The napi door: converts, calls the core once, converts back. Long work runs off the event loop, on all cores, and
+//! stops within one batch when its `Cancel` says so.
+#![expect(clippy::needless_pass_by_value, reason = "napi hands values over")]
 
+mod job;
+
+use cocoop_core::bundle::Bundle;
+use cocoop_core::classifier;
+use cocoop_core::kernels::Isa;
+use cocoop_core::model::block::Workspace;
+use cocoop_core::model::clip::Clip;
+use cocoop_core::train::session::{self, Session};
+use cocoop_core::train::spec::TrainSpec;
+use cocoop_core::{Error, door, input};
+use job::{Job, now, run};
+use napi::bindgen_prelude::{AsyncTask, Float32Array, Function, Uint8Array, Uint32Array};
+use napi::threadsafe_function::ThreadsafeFunctionCallMode::NonBlocking;
 use napi_derive::napi;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, napi::Error<&'static str>>;
+
+/// Stops the call it was given to within one batch.
+#[napi]
+#[derive(Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+#[napi]
+impl Cancel {
+    /// A token that has not been used.
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the call: it ends with the word `cancelled`.
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether `cancel` was used.
+fn asks(cancel: Option<&Cancel>) -> impl Fn() -> bool + Send + 'static {
+    let flag = cancel.map(|cancel| Arc::clone(&cancel.0));
+    move || flag.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+/// A loaded CLIP.
+#[napi]
+pub struct Model {
+    clip: Arc<Clip>,
+}
+
+/// Features of images, and which could not be read.
+#[napi(object)]
+pub struct Embedded {
+    /// (n, `embed_dim`), L2-normalised; the rows of bad images are 0.
+    pub features: Float32Array,
+    /// JSON [{index, code, message}].
+    pub bad: String,
+}
+
+/// What the classes score, (n, `n_cls`) each.
+#[napi(object)]
+pub struct Scores {
+    /// Probabilities.
+    pub probs: Float32Array,
+    /// Cosines of image and text.
+    pub cosines: Float32Array,
+}
+
+impl From<classifier::Scores> for Scores {
+    fn from(scores: classifier::Scores) -> Self {
+        Self { probs: scores.probs.into(), cosines: scores.cosines.into() }
+    }
+}
+
+#[napi]
+impl Model {
+    /// Reads a model from the bytes of a safetensors file and the text of its config.json.
+    #[napi]
+    pub fn load(weights: Uint8Array, config: String) -> AsyncTask<Job<Model>> {
+        run(move || Ok(Self { clip: Arc::new(Clip::open(&weights, &config)?) }))
+    }
+
+    /// JSON `ModelInfo`.
+    #[napi(getter)]
+    pub fn info(&self) -> String {
+        self.clip.info().to_string()
+    }
+
+    /// Features of encoded image files.
+    #[napi]
+    pub fn embed_images(&self, images: Vec<Uint8Array>, cancel: Option<&Cancel>) -> AsyncTask<Job<Embedded>> {
+        let (clip, images, cancelled) = (Arc::clone(&self.clip), owned(&images), asks(cancel));
+        run(move || {
+            let (features, bad) = door::embed_images(&clip, &mut Workspace::inference(), &images, &cancelled)?;
+            Ok(Embedded { features: features.into(), bad })
+        })
+    }
+
+    /// JSON [{index, width, height} | {index, code, message}].
+    #[napi]
+    pub fn inspect_images(&self, images: Vec<Uint8Array>) -> AsyncTask<Job<String>> {
+        let images = owned(&images);
+        run(move || Ok(door::inspect_images(&images)))
+    }
+
+    /// The bytes of a bundle of templates: {classnames, templates, metadata}.
+    #[napi]
+    pub fn zero_shot_bundle(&self, spec: String) -> AsyncTask<Job<Uint8Array>> {
+        let clip = Arc::clone(&self.clip);
+        run(move || Ok(door::zero_shot(&clip, &spec)?.into()))
+    }
+
+    /// Opens a bundle, for its own classes or for others.
+    #[napi]
+    pub fn classifier(&self, bundle: Uint8Array, classnames: Option<Vec<String>>) -> AsyncTask<Job<Classifier>> {
+        let (clip, bundle) = (Arc::clone(&self.clip), bundle.to_vec());
+        run(move || {
+            let classifier = classifier::Classifier::open(clip, Bundle::read(&bundle)?, classnames)?;
+            let metadata = classifier.metadata().to_json();
+            Ok(Classifier { classifier: Arc::new(Mutex::new(classifier)), metadata })
+        })
+    }
+
+    /// Prepares to train on encoded images (n) with labels (n): JSON `TrainSpec`.
+    #[napi]
+    pub fn trainer(&self, spec: String, images: Vec<Uint8Array>, labels: Uint32Array) -> AsyncTask<Job<Trainer>> {
+        let (clip, images) = (Arc::clone(&self.clip), owned(&images));
+        let labels = labels.iter().map(|&label| label as usize).collect();
+        run(move || {
+            let session = Session::new(clip, TrainSpec::from_json(&spec)?, images, labels)?;
+            let plan = serde_json::to_string(&session.plan()).expect("plain data is JSON");
+            Ok(Trainer { session: Arc::new(Mutex::new(session)), plan })
+        })
+    }
+}
+
+/// An opened bundle. Calls wait for each other; each uses all cores.
+#[napi]
+pub struct Classifier {
+    classifier: Arc<Mutex<classifier::Classifier>>,
+    metadata: String,
+}
+
+#[napi]
+impl Classifier {
+    /// JSON `BundleMetadata`, with the class names in use.
+    #[napi(getter)]
+    pub fn metadata(&self) -> String {
+        self.metadata.clone()
+    }
+
+    /// Scores of one encoded image file.
+    #[napi]
+    pub fn classify(&self, image: Uint8Array, cancel: Option<&Cancel>) -> AsyncTask<Job<Scores>> {
+        let (classifier, image, cancelled) = (Arc::clone(&self.classifier), image.to_vec(), asks(cancel));
+        run(move || {
+            let mut classifier = locked(&classifier);
+            if cancelled() { Err(Error::Cancelled) } else { Ok(classifier.classify(&image)?.into()) }
+        })
+    }
+
+    /// Scores of (n, `embed_dim`) normalised features.
+    #[napi]
+    pub fn score(&self, image_features: Float32Array, cancel: Option<&Cancel>) -> AsyncTask<Job<Scores>> {
+        let (classifier, features, cancelled) = (Arc::clone(&self.classifier), image_features.to_vec(), asks(cancel));
+        run(move || Ok(locked(&classifier).score(&features, &cancelled)?.into()))
+    }
+
+    /// Classifies the probe image: the largest difference from the logits in the bundle, relative to the largest.
+    #[napi]
+    pub fn probe(&self) -> AsyncTask<Job<f64>> {
+        let classifier = Arc::clone(&self.classifier);
+        run(move || Ok(f64::from(locked(&classifier).probe()?)))
+    }
+}
+
+/// One step is done; `epoch` and `batch` count from 1.
+#[napi(object)]
+pub struct Progress {
+    /// The epoch.
+    pub epoch: u32,
+    /// The step in it.
+    pub batch: u32,
+    /// Mean loss, nats.
+    pub loss: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Images that were classified right, before the step.
+    pub correct: u32,
+    /// Images in the step.
+    pub images: u32,
+}
+
+impl From<session::Progress> for Progress {
+    fn from(event: session::Progress) -> Self {
+        Self {
+            epoch: event.epoch as u32,
+            batch: event.batch as u32,
+            loss: event.loss.into(),
+            lr: event.lr,
+            correct: event.correct as u32,
+            images: event.images as u32,
+        }
+    }
+}
+
+/// A training run.
+#[napi]
+pub struct Trainer {
+    session: Arc<Mutex<Session>>,
+    plan: String,
+}
+
+/// How long the end of an epoch waits for JavaScript to take the last event: it may be shutting down.
+const LAST_EVENT: Duration = Duration::from_secs(5);
+
+#[napi]
+impl Trainer {
+    /// JSON {epochs, batches, `batch_size`, `n_train`, parameters}.
+    #[napi(getter)]
+    pub fn plan(&self) -> String {
+        self.plan.clone()
+    }
+
+    /// Trains to the end of the current epoch: JSON `EpochReport`. Every event has arrived when the promise settles.
+    #[napi]
+    pub fn epoch(
+        &self,
+        #[napi(ts_arg_type = "(event: Progress) => void")] on_progress: Function<Progress, ()>,
+        cancel: Option<&Cancel>,
+    ) -> napi::Result<AsyncTask<Job<String>>> {
+        let send = on_progress.build_threadsafe_function().callee_handled::<false>().build()?;
+        let (session, cancelled) = (Arc::clone(&self.session), asks(cancel));
+        Ok(run(move || {
+            // Events are sent one step late, so that the last can be waited for: they arrive in order.
+            let mut held: Option<session::Progress> = None;
+            let mut progress = |event: session::Progress| {
+                if let Some(event) = held.replace(event) {
+                    send.call(event.into(), NonBlocking);
+                }
+            };
+            let report = locked(&session).epoch(&mut progress, &cancelled);
+            if let Some(last) = held {
+                let (done, arrived) = mpsc::channel();
+                send.call_with_return_value(last.into(), NonBlocking, move |_, _| {
+                    let _ = done.send(()); // nobody waits any more after LAST_EVENT
+                    Ok(())
+                });
+                let _ = arrived.recv_timeout(LAST_EVENT);
+            }
+            Ok(serde_json::to_string(&report?).expect("plain data is JSON"))
+        }))
+    }
+
+    /// A checkpoint; waits for a running epoch to stop.
+    #[napi]
+    pub fn state(&self) -> Uint8Array {
+        locked(&self.session).state().into()
+    }
+
+    /// Continues from a checkpoint of the same run.
+    #[napi]
+    pub fn restore(&self, state: Uint8Array) -> Result<()> {
+        now(locked(&self.session).restore(&state))
+    }
+
+    /// The bytes of the bundle of what is learned so far: {name, `model_id`, training, metrics}.
+    #[napi]
+    pub fn bundle(&self, metadata: String) -> AsyncTask<Job<Uint8Array>> {
+        let session = Arc::clone(&self.session);
+        run(move || Ok(locked(&session).bundle(door::about(&metadata)?)?.into()))
+    }
+}
+
+/// A bundle's metadata, read strictly: JSON.
+#[napi]
+pub fn bundle_metadata(bundle: Uint8Array) -> Result<String> {
+    now(door::bundle_metadata(&bundle))
+}
+
+/// JSON {train, val} of JSON {labels, `val_labels`, shots, seed}: indices, as the original samples them.
+#[napi]
+pub fn few_shot(spec: String) -> Result<String> {
+    now(door::few_shot_indices(&spec))
+}
+
+/// JSON {indices, classes} of the base or new half of the classes.
+#[napi(ts_args_type = "labels: Uint32Array, half: 'base' | 'new'")]
+pub fn subsample(labels: Uint32Array, half: String) -> Result<String> {
+    now(door::subsample_indices(&labels, &half))
+}
+
+/// Token ids of a text, without start and end.
+#[napi]
+pub fn tokenize(text: String) -> Uint32Array {
+    input::tokenizer::encode(&text).into()
+}
+
+/// Every word of the core's errors.
+#[napi]
+pub fn error_codes() -> Vec<&'static str> {
+    Error::CODES.to_vec()
+}
 
 /// The version of this package.
 #[napi]
-pub fn version() -> String {
-    env!("CARGO_PKG_VERSION").to_owned()
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// The instruction set in use, for people.
+#[napi]
+pub fn instruction_set() -> &'static str {
+    Isa::get().name()
+}
+
+fn owned(images: &[Uint8Array]) -> Vec<Vec<u8>> {
+    images.iter().map(|image| image.to_vec()).collect()
+}
+
+/// The value, also after a call that panicked: every call leaves it between two batches or overwrites it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,6 +21,7 @@ const A_STRIDE: usize = KC + 16;
 /// Room for the largest tile.
 const TILE: usize = 12 * 32;
 /// Fewer multiply-adds than this are not worth a second thread.
+#[cfg(feature = "parallel")]
 const PARALLEL_MACS: usize = 1 << 20;
 
 thread_local! {
@@ -236,6 +237,7 @@ fn multiply(isa: Isa, tile: &mut [f32; TILE], a: &[f32], panel: &[f32], height: 
     let (mr, nr) = tile_shape(isa);
     let kc = panel.len() / nr;
     assert!(height <= mr && kc <= KC && a.len() >= (height - 1) * A_STRIDE + kc);
+    #[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
     macro_rules! by_height {
         ($module:ident::$kernel:ident, $($h:literal)*) => {
             match height {

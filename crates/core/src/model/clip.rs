@@ -6,7 +6,7 @@ use super::config::Config;
 use super::text::Text;
 use super::vit::Vision;
 use super::weights::{File, Weights};
-use crate::input::{image, transform};
+use crate::input::{image, tokenizer, transform};
 use crate::ops::{Cpu, Ops, normalize};
 use crate::Result;
 use serde_json::{Value, json};
@@ -60,8 +60,15 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// [`Error::Image`], [`Error::ImageTooLarge`], [`Error::ImageFormat`].
     pub fn embed(&self, work: &mut Workspace<O>, bytes: &[u8]) -> Result<Vec<f32>> {
+        Ok(self.image_features(work, &self.pixels(&self.view(bytes)?)))
+    }
+
+    /// What the model sees of one encoded image file: RGB (`image_size`, `image_size`, 3).
+    /// # Errors
+    /// As [`Self::embed`].
+    pub fn view(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let image = image::decode(bytes, &image::Limits::default())?;
-        Ok(self.image_features(work, &self.pixels(&transform::test_view(&image, self.config.image_size))))
+        Ok(transform::test_view(&image, self.config.image_size))
     }
 
     /// A square RGB view (`image_size`, `image_size`, 3) as the tower's input (3, `image_size`, `image_size`).
@@ -71,11 +78,25 @@ impl<O: Ops> Clip<O> {
         pixels
     }
 
+    /// Numbers in the checkpoint; of the token table, the rows that are there.
+    fn parameters(&self) -> usize {
+        let Config { image_size, embed_dim, context_length, vision, text } = &self.config;
+        let tower = |layers: usize, w: usize| layers * (12 * w * w + 13 * w);
+        let patches = 3 * vision.patch_size.pow(2) + (image_size / vision.patch_size).pow(2) + 2;
+        tower(vision.layers, vision.width)
+            + vision.width * (patches + 4 + embed_dim)
+            + tower(text.layers, text.width)
+            + text.width * (self.text.tokens.len() + context_length + 2 + embed_dim)
+            + 1
+    }
+
     /// `ModelInfo` of the doors (ARCHITECTURE.md).
     pub fn info(&self) -> Value {
         let mut info = json!(self.config);
         info["sha256"] = json!(self.sha256);
         info["logit_scale"] = json!(self.logit_scale);
+        info["parameters"] = json!(self.parameters());
+        info["text"]["vocab_size"] = json!((tokenizer::EOT as usize + 1).max(self.text.tokens.len()));
         info["text"]["tokens_known"] = json!(self.text.tokens.len());
         info
     }

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::weights::Weights;
 use crate::ops::Ops;
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 
 /// The text tower.
 pub struct Text<O: Ops> {
@@ -22,6 +23,7 @@ pub struct Text<O: Ops> {
 }
 
 /// The token embeddings (vocabulary, width), of which a file may hold only the rows that training touched.
+#[derive(Clone, Debug, PartialEq)]
 pub struct TokenTable {
     /// The rows' ids, ascending; nothing if row i is token i.
     ids: Option<Vec<u32>>,
@@ -34,18 +36,36 @@ impl TokenTable {
         let name = "token_embedding.weight";
         let shape = weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
         let rows = weights.get(name, &[shape.first().copied().unwrap_or(0), width])?;
-        let ids = weights.token_ids()?;
-        if let Some(ids) = &ids {
-            let got = vec![ids.len()];
-            if ids.len() * width != rows.len() {
-                let expected = vec![rows.len() / width];
-                return Err(Error::Shape { name: "token_embedding.ids".into(), expected, got });
-            }
-            if !ids.is_sorted_by(|a, b| a < b) {
-                return Err(Error::Model { why: "token_embedding.ids do not ascend".into() });
-            }
+        match weights.token_ids()? {
+            Some(ids) => Self::some(ids, rows, width),
+            None => Ok(Self { ids: None, rows, zero: vec![0.0; width] }),
         }
-        Ok(Self { ids, rows, zero: vec![0.0; width] })
+    }
+
+    /// A table that holds `rows` (n, `width`) of the tokens `ids` (n), ascending.
+    /// # Errors
+    /// [`Error::Shape`], or [`Error::Model`] if the ids do not ascend.
+    pub fn some(ids: Vec<u32>, rows: Vec<f32>, width: usize) -> Result<Self> {
+        if ids.len() * width != rows.len() {
+            let (expected, got) = (vec![rows.len() / width], vec![ids.len()]);
+            return Err(Error::Shape { name: "token ids".into(), expected, got });
+        }
+        if !ids.is_sorted_by(|a, b| a < b) {
+            return Err(Error::Model { why: "the token table's ids do not ascend".into() });
+        }
+        Ok(Self { ids: Some(ids), rows, zero: vec![0.0; width] })
+    }
+
+    /// The table of the tokens `ids` alone.
+    #[must_use]
+    pub fn only(&self, ids: &BTreeSet<u32>) -> Self {
+        let rows = ids.iter().flat_map(|&id| self.row(id)).copied().collect();
+        Self { ids: Some(ids.iter().copied().collect()), rows, zero: self.zero.clone() }
+    }
+
+    /// The ids and rows of a table that does not hold the whole vocabulary.
+    pub fn parts(&self) -> Option<(&[u32], &[f32])> {
+        self.ids.as_ref().map(|ids| (ids.as_slice(), self.rows.as_slice()))
     }
 
     /// The embedding of token `id` (width); zeros if the model has none, as in the whole table.

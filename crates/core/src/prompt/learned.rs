@@ -3,13 +3,14 @@
 
 use super::learner::Learner;
 use super::plan::Rows;
-use super::template::{ClassTokenPosition, around_ctx};
-use super::trie::{Sharing, Trie};
+use super::template::{ClassTokenPosition, Symbol, around_ctx};
+use super::trie::{Node, Sharing, Trie};
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::text::TokenTable;
 use crate::ops::{Ops, normalize};
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Learned vectors among the names of some classes.
@@ -69,6 +70,12 @@ impl<O: Ops> Learned<O> {
     /// Rows of the text tower for one image.
     pub fn rows_per_image(&self) -> usize {
         self.trie.nodes.len()
+    }
+
+    /// The tokens of all prompts.
+    pub fn token_ids(&self) -> BTreeSet<u32> {
+        let token = |node: &Node| if let Symbol::Token(id) = node.symbol { Some(id) } else { None };
+        self.trie.nodes.iter().filter_map(token).collect()
     }
 
     /// Whether the text features differ from image to image.

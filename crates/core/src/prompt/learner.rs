@@ -33,7 +33,7 @@ pub struct MetaNet {
 }
 
 impl Learner {
-    /// Vectors that start at `ctx`, and a Meta-Net with PyTorch's default initial values if `embed_dim` is given.
+    /// Vectors `ctx`, with or without a Meta-Net.
     pub fn new(ctx: Vec<f32>, n_ctx: usize, ctx_dim: usize, csc: bool, meta_net: Option<MetaNet>) -> Self {
         Self { ctx, n_ctx, ctx_dim, csc, meta_net }
     }

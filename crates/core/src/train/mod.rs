@@ -3,5 +3,8 @@
 pub mod augment;
 pub mod sampling;
 pub mod schedule;
+pub mod session;
 pub mod sgd;
+pub mod spec;
+pub mod state;
 pub mod step;

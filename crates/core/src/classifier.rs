@@ -1,0 +1,179 @@
+//! A bundle on a model: images in, probabilities out. What every door opens on.
+//! Zero-shot and CoOp prompts are a matrix; CoCoOp's text features are computed for each image.
+
+use crate::bundle::{Bundle, Metadata, Method};
+use crate::input::image::probe;
+use crate::input::transform;
+use crate::model::block::Workspace;
+use crate::model::clip::Clip;
+use crate::ops::cross_entropy::softmax;
+use crate::ops::{Cpu, Ops};
+use crate::prompt::learned::{Learned, logits};
+use crate::prompt::trie::Sharing;
+use crate::prompt::zero_shot;
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// Rows of the text tower that a conditional prompt computes at a time: bounds memory for many images and classes.
+const ROWS_AT_A_TIME: usize = 4096;
+
+/// An opened bundle.
+pub struct Classifier<O: Ops = Cpu> {
+    clip: Arc<Clip<O>>,
+    bundle: Bundle,
+    head: Head<O>,
+    work: Workspace<O>,
+}
+
+enum Head<O: Ops> {
+    /// L2-normalised `text_features` (`n_cls`, `embed_dim`).
+    Static(Vec<f32>),
+    /// Text features of each image's own.
+    Conditional(Learned<O>),
+}
+
+/// What the classes score.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// softmax of the logits (batch, `n_cls`)
+    pub probs: Vec<f32>,
+    /// image · text (batch, `n_cls`)
+    pub cosines: Vec<f32>,
+}
+
+impl<O: Ops> Classifier<O> {
+    /// Opens `bundle` on `clip`, for the bundle's own classes or for others (open vocabulary).
+    /// # Errors
+    /// [`Error::ModelMismatch`] if the bundle was made for another model; [`Error::Classes`] if `classnames` are none,
+    /// or others than those that class-specific vectors were learned for; [`Error::Text`], [`Error::TextTooLong`].
+    pub fn open(clip: Arc<Clip<O>>, mut bundle: Bundle, classnames: Option<Vec<String>>) -> Result<Self> {
+        let Metadata { model, prompt, method, .. } = &bundle.metadata;
+        if model.sha256 != clip.sha256 {
+            let (id, expected, got) = (model.id.clone(), model.sha256.clone(), clip.sha256.clone());
+            return Err(Error::ModelMismatch { id, expected, got });
+        }
+        let shape = [("embed_dim", model.embed_dim, clip.config.embed_dim)];
+        let width = bundle.learner.as_ref().map(|learner| ("ctx_dim", learner.ctx_dim, clip.text.width()));
+        for (name, expected, got) in shape.into_iter().chain(width) {
+            if expected != got {
+                return Err(Error::Shape { name: name.into(), expected: vec![expected], got: vec![got] });
+            }
+        }
+        let other = classnames.filter(|names| *names != bundle.metadata.classnames);
+        if prompt.csc && other.is_some() {
+            let why = "class-specific vectors were learned for the bundle's own classes and fit no others".into();
+            return Err(Error::Classes { why });
+        }
+        let mut work = Workspace::inference();
+        let names = other.as_ref().unwrap_or(&bundle.metadata.classnames);
+        let head = match (&bundle.learner, &bundle.text_features) {
+            (_, Some(features)) if other.is_none() => Head::Static(features.clone()),
+            (None, _) => Head::Static(zero_shot::text_features(&clip, &mut work, names, &prompt.templates)?),
+            (Some(learner), _) => {
+                let position = prompt.class_token_position;
+                let context_length = clip.config.context_length;
+                let mut learned = Learned::new(learner.clone(), names, position, context_length, Sharing::Trie)?;
+                if *method == Method::Cocoop {
+                    Head::Conditional(learned)
+                } else {
+                    let any_image = vec![0.0; clip.config.embed_dim];
+                    Head::Static(learned.forward(&clip, &clip.text.tokens, &mut work, &any_image).text_features)
+                }
+            }
+        };
+        if let Some(names) = other {
+            bundle.metadata.classnames = names;
+            bundle.tokens = None; // those of the bundle's own classes
+        }
+        Ok(Self { clip, bundle, head, work })
+    }
+
+    /// What the bundle says of itself, with the classes in use.
+    pub fn metadata(&self) -> &Metadata {
+        &self.bundle.metadata
+    }
+
+    /// Scores of one encoded image file.
+    /// # Errors
+    /// [`Error::Image`], [`Error::ImageTooLarge`], [`Error::ImageFormat`].
+    pub fn classify(&mut self, image: &[u8]) -> Result<Scores> {
+        let features = self.clip.embed(&mut self.work, image)?;
+        self.score(&features, &|| false)
+    }
+
+    /// Scores of `image_features` (batch, `embed_dim`), L2-normalised. `cancelled` is asked between batches.
+    /// # Errors
+    /// [`Error::Shape`] if these are no whole features; [`Error::Cancelled`].
+    pub fn score(&mut self, image_features: &[f32], cancelled: &dyn Fn() -> bool) -> Result<Scores> {
+        let (embed_dim, n_cls) = (self.clip.config.embed_dim, self.metadata().classnames.len());
+        if !image_features.len().is_multiple_of(embed_dim) {
+            let (expected, got) = (vec![embed_dim], vec![image_features.len()]);
+            return Err(Error::Shape { name: "image_features".into(), expected, got });
+        }
+        let batch = match &self.head {
+            Head::Static(_) => ROWS_AT_A_TIME,
+            Head::Conditional(learned) => (ROWS_AT_A_TIME / learned.rows_per_image()).max(1),
+        };
+        let mut all = Vec::with_capacity(image_features.len() / embed_dim * n_cls);
+        for features in image_features.chunks(batch * embed_dim) {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let Self { clip, bundle, head, work } = self;
+            match head {
+                Head::Static(text) => all.extend(logits(clip.logit_scale, features, text, n_cls, embed_dim)),
+                Head::Conditional(learned) => {
+                    let tokens = bundle.tokens.as_ref().unwrap_or(&clip.text.tokens);
+                    all.extend(learned.forward(clip, tokens, work, features).logits);
+                }
+            }
+        }
+        let mut probs = vec![0.0; all.len()];
+        probs.chunks_exact_mut(n_cls).zip(all.chunks_exact(n_cls)).for_each(|(p, z)| {
+            softmax(p, z);
+        });
+        let scale = self.clip.logit_scale.exp();
+        Ok(Scores { probs, cosines: all.iter().map(|z| z / scale).collect() })
+    }
+
+    /// Classifies the probe image; the largest difference of its logits from those in the bundle, relative to the
+    /// largest of them. Small means that this machine serves the bundle as its writer did.
+    /// # Errors
+    /// [`Error::Classes`] if the classes in use are not the bundle's own.
+    pub fn probe(&mut self) -> Result<f32> {
+        let expected = self.bundle.probe_logits.clone();
+        let logits = probe_logits(&Arc::clone(&self.clip), self)?;
+        if logits.len() != expected.len() {
+            return Err(Error::Classes { why: "the probe is for the bundle's own classes".into() });
+        }
+        let largest = expected.iter().fold(f32::MIN_POSITIVE, |max, z| max.max(z.abs()));
+        let difference = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        Ok(difference / largest)
+    }
+}
+
+/// Completes a bundle with the logits of the probe image, as its writer must.
+/// # Errors
+/// As [`Classifier::open`].
+pub fn with_probe<O: Ops>(clip: &Arc<Clip<O>>, mut bundle: Bundle) -> Result<Bundle> {
+    let mut classifier = Classifier::open(Arc::clone(clip), bundle.clone(), None)?;
+    bundle.probe_logits = probe_logits(clip, &mut classifier)?;
+    Ok(bundle)
+}
+
+fn probe_logits<O: Ops>(clip: &Clip<O>, classifier: &mut Classifier<O>) -> Result<Vec<f32>> {
+    let size = clip.config.image_size;
+    let pixels = clip.pixels(&transform::test_view(&probe(size), size));
+    let features = clip.image_features(&mut classifier.work, &pixels);
+    let scale = clip.logit_scale.exp();
+    Ok(classifier.score(&features, &|| false)?.cosines.into_iter().map(|cosine| cosine * scale).collect())
+}
+
+/// A bundle of hand-written templates.
+/// # Errors
+/// Of [`zero_shot::text_features`].
+pub fn zero_shot_bundle<O: Ops>(clip: &Arc<Clip<O>>, metadata: Metadata) -> Result<Bundle> {
+    let mut work = Workspace::inference();
+    let features = zero_shot::text_features(clip, &mut work, &metadata.classnames, &metadata.prompt.templates)?;
+    with_probe(clip, Bundle { metadata, learner: None, text_features: Some(features), tokens: None, probe_logits: vec![] })
+}

@@ -1,0 +1,174 @@
+//! What both doors say in JSON, so that neither adds anything of its own: ARCHITECTURE.md, "The doors".
+
+use crate::bundle::{Bundle, Metadata, Method, ModelId, Prompt};
+use crate::classifier::zero_shot_bundle;
+use crate::input::image::{Limits, decode};
+use crate::model::block::Workspace;
+use crate::model::clip::Clip;
+use crate::prompt::template::ClassTokenPosition;
+use crate::train::sampling::{Half, few_shot, subsample};
+use crate::train::session::About;
+use crate::{Error, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ZeroShotSpec {
+    classnames: Vec<String>,
+    templates: Vec<String>,
+    metadata: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FewShotSpec {
+    labels: Vec<usize>,
+    val_labels: Vec<usize>,
+    shots: usize,
+    seed: u64,
+}
+
+/// The bytes of a zero-shot bundle: `{classnames, templates, metadata: {name, model_id, training, metrics}}`.
+/// # Errors
+/// [`Error::Option`] if `spec` is not that; of [`zero_shot_bundle`].
+pub fn zero_shot(clip: &Arc<Clip>, spec: &str) -> Result<Vec<u8>> {
+    let ZeroShotSpec { classnames, templates, metadata } = parse("spec", spec)?;
+    let about = About::from_value(metadata)?;
+    let prompt = Prompt {
+        n_ctx: 0,
+        ctx_init: None,
+        csc: false,
+        class_token_position: ClassTokenPosition::End,
+        templates,
+    };
+    let model = ModelId {
+        id: about.model_id,
+        sha256: clip.sha256.clone(),
+        embed_dim: clip.config.embed_dim,
+        image_size: clip.config.image_size,
+    };
+    let metadata = Metadata {
+        name: about.name,
+        method: Method::ZeroShot,
+        classnames,
+        prompt,
+        model,
+        training: about.training,
+        metrics: about.metrics,
+    };
+    zero_shot_bundle(clip, metadata)?.write()
+}
+
+/// What a run says of itself for its bundle: `{name, model_id, training, metrics}`.
+/// # Errors
+/// [`Error::Option`].
+pub fn about(metadata: &str) -> Result<About> {
+    About::from_value(parse("metadata", metadata)?)
+}
+
+/// A bundle's metadata, read strictly.
+/// # Errors
+/// Of [`Bundle::read`].
+pub fn bundle_metadata(bytes: &[u8]) -> Result<String> {
+    Ok(Bundle::read(bytes)?.metadata.to_json())
+}
+
+/// `{train, val}` of `{labels, val_labels, shots, seed}`: indices, as the original samples them.
+/// # Errors
+/// [`Error::Option`].
+pub fn few_shot_indices(spec: &str) -> Result<String> {
+    let FewShotSpec { labels, val_labels, shots, seed } = parse("spec", spec)?;
+    let (train, val) = few_shot(&labels, &val_labels, shots, seed);
+    Ok(json!({"train": train, "val": val}).to_string())
+}
+
+/// `{indices, classes}` of the images whose class is in the first ("base") or second ("new") half of the labels.
+/// # Errors
+/// [`Error::Option`] if `half` is neither.
+pub fn subsample_indices(labels: &[u32], half: &str) -> Result<String> {
+    let half = match half {
+        "base" => Half::Base,
+        "new" => Half::New,
+        _ => return Err(Error::Option { name: "half".into(), expected: "base or new".into(), got: half.into() }),
+    };
+    let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
+    let cut = subsample(&labels, half);
+    Ok(json!({"indices": cut.indices, "classes": cut.classes}).to_string())
+}
+
+/// Features of encoded images: (n, `embed_dim`), the rows of unreadable ones 0, and JSON `[{index, code, message}]` of
+/// those. `cancelled` is asked between batches.
+/// # Errors
+/// [`Error::Cancelled`].
+pub fn embed_images(
+    clip: &Clip,
+    work: &mut Workspace<crate::ops::Cpu>,
+    images: &[Vec<u8>],
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Vec<f32>, String)> {
+    let (mut features, mut bad) = (Vec::new(), Vec::new());
+    for (first, images) in images.chunks(BATCH).enumerate().map(|(i, images)| (i * BATCH, images)) {
+        if cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let mut pixels = Vec::new();
+        let mut good = vec![false; images.len()];
+        for (i, view) in decode_all(clip, images).into_iter().enumerate() {
+            match view {
+                Ok(view) => {
+                    pixels.extend(view);
+                    good[i] = true;
+                }
+                Err(error) => bad.push(refusal(first + i, &error)),
+            }
+        }
+        let encoded = clip.image_features(work, &pixels);
+        let mut rows = encoded.chunks_exact(clip.config.embed_dim);
+        for good in good {
+            let row = if good { rows.next() } else { None };
+            match row {
+                Some(row) => features.extend_from_slice(row),
+                None => features.resize(features.len() + clip.config.embed_dim, 0.0),
+            }
+        }
+    }
+    Ok((features, Value::from(bad).to_string()))
+}
+
+/// JSON `[{index, width, height} | {index, code, message}]` of encoded images.
+pub fn inspect_images(images: &[Vec<u8>]) -> String {
+    let inspect = |(index, bytes): (usize, &Vec<u8>)| match decode(bytes, &Limits::default()) {
+        Ok(image) => json!({"index": index, "width": image.width, "height": image.height}),
+        Err(error) => refusal(index, &error),
+    };
+    images.iter().enumerate().map(inspect).collect::<Value>().to_string()
+}
+
+/// Images that are decoded and encoded together.
+const BATCH: usize = 32;
+
+fn refusal(index: usize, error: &Error) -> Value {
+    json!({"index": index, "code": error.code(), "message": error.to_string()})
+}
+
+fn decode_all(clip: &Clip, images: &[Vec<u8>]) -> Vec<Result<Vec<f32>>> {
+    let pixels = |bytes: &Vec<u8>| Ok(clip.pixels(&clip.view(bytes)?));
+    #[cfg(feature = "parallel")]
+    {
+        use rayon::prelude::*;
+        images.par_iter().map(pixels).collect()
+    }
+    #[cfg(not(feature = "parallel"))]
+    images.iter().map(pixels).collect()
+}
+
+fn parse<T: DeserializeOwned>(name: &str, json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| Error::Option {
+        name: name.into(),
+        expected: "the JSON that the documentation names".into(),
+        got: error.to_string(),
+    })
+}
