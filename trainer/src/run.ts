@@ -98,6 +98,10 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     )
     const learned = await learn(trainer, run, context)
     return await finish({ run, trainer, model, dataset, options, config, learned, reading })
+  } catch (cause) {
+    const begun = (await run.readJson('config.json')) !== undefined
+    if (codeOf(cause) !== 'cancelled' || cause instanceof TrainError || !begun) throw cause
+    throw new TrainError('cancelled', 'stopped; nothing is lost', resumeHint(run), { cause })
   } finally {
     terminal.settle()
     untee()
