@@ -36,7 +36,7 @@ async function main([word, ...args]: string[]): Promise<number> {
   }
   const terminal = new Terminal(process.stderr, global.quiet)
   const print = (text: string) => {
-    terminal.settle()
+    terminal.clear()
     if (!global.json) say(text)
   }
   let code: number = EXIT.ok
@@ -44,7 +44,7 @@ async function main([word, ...args]: string[]): Promise<number> {
     code = wanted
   }
   const result = await command.run(options, { terminal, print, exit, given, signal: interrupts(terminal) })
-  terminal.settle()
+  terminal.clear()
   if (global.json) say(JSON.stringify(result, null, 2))
   return code
 }
@@ -55,7 +55,7 @@ function interrupts(terminal: Terminal): AbortSignal {
   const onSignal = () => {
     if (controller.signal.aborted) process.exit(EXIT.interrupted)
     controller.abort()
-    terminal.settle()
+    terminal.clear()
     terminal.warn('stopping; press Ctrl-C again to stop at once')
   }
   process.on('SIGINT', onSignal)

@@ -112,7 +112,7 @@ function judge({ items }: Selected, bad: Bad[], { skipBad, terminal }: ReadOptio
       'Repair or remove the file, or go on without it by --skip-bad.',
     )
   }
-  terminal.settle()
+  terminal.clear()
   for (const line of lines) terminal.warn(`left out: ${line}`)
   const out = new Set(bad.map(({ index }) => index))
   if (out.size === items.length) throw new TrainError('bad_data', 'none of the images can be read')

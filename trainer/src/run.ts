@@ -103,7 +103,7 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     if (codeOf(cause) !== 'cancelled' || cause instanceof TrainError || !begun) throw cause
     throw new TrainError('cancelled', 'stopped; nothing is lost', resumeHint(run), { cause })
   } finally {
-    terminal.settle()
+    terminal.clear()
     untee()
   }
 }
@@ -145,17 +145,16 @@ async function learn(trainer: Trainer, run: RunFolder, context: Context): Promis
       if (failure !== undefined) throw failure
       step = report.epoch * batches
       loss = report.loss
-      terminal.settle(line)
       run.metric({ kind: 'epoch', step, ...report })
       run.log(
-        `epoch ${report.epoch}/${epochs}: loss ${report.loss.toFixed(4)}, training accuracy ${report.accuracy.toFixed(2)}%`,
+        `epoch ${report.epoch}/${epochs}: loss ${report.loss.toFixed(4)}, training accuracy ${(100 * report.accuracy).toFixed(1)}%`,
       )
       await run.saveCheckpoint(step, trainer.state())
     } catch (cause) {
       if (failure !== undefined) throw failure
       if (codeOf(cause) !== 'cancelled') throw cause
       await run.saveCheckpoint(step, trainer.state())
-      terminal.settle()
+      terminal.clear()
       throw new TrainError(
         'cancelled',
         `stopped after ${step} of ${epochs * batches} steps; nothing is lost`,
@@ -165,6 +164,7 @@ async function learn(trainer: Trainer, run: RunFolder, context: Context): Promis
     }
   }
   const seconds = (performance.now() - started) / 1000
+  if (line !== '') terminal.settle(line)
   if (images > 0)
     terminal.log(`trained on ${images} images in ${formatDuration(seconds)}: ${formatRate(images / seconds)} images/s`)
   return { loss, steps: step, seconds, images }

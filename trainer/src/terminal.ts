@@ -26,16 +26,17 @@ export class Terminal {
     this.#stream = stream
     this.#quiet = quiet
     this.#now = now
+    if (stream.isTTY !== true) this.#last = now()
   }
 
   /** A line that stays. */
   log(text: string): void {
-    this.#line(text, !this.#quiet)
+    this.#line(text, text, !this.#quiet)
   }
 
   /** A line that stays, also with --quiet. */
   warn(text: string): void {
-    this.#line(`${this.paint('yellow', 'warning')}: ${text}`, true)
+    this.#line(`warning: ${text}`, `${this.paint('yellow', 'warning')}: ${text}`, true)
   }
 
   /** Shows `text` as the live line; called as often as there is news. */
@@ -47,14 +48,18 @@ export class Terminal {
     else this.#draw(text)
   }
 
-  /** Ends the live line, leaving its last text (or `text`) in place. */
-  settle(text?: string): void {
-    if (this.#live !== '') {
-      if (text !== undefined) this.#draw(text)
-      this.#stream.write('\n')
-    } else if (text !== undefined && !this.#quiet) this.#stream.write(`${text}\n`)
+  /** Ends the live line, leaving `text` in place. */
+  settle(text: string): void {
+    if (this.#quiet) return
+    this.clear()
+    this.#stream.write(`${text}\n`)
+  }
+
+  /** Takes the live line away. */
+  clear(): void {
+    if (this.#live !== '') this.#stream.write('\r\u001b[2K')
     this.#live = ''
-    this.#last = Number.NEGATIVE_INFINITY
+    if (this.#stream.isTTY === true) this.#last = Number.NEGATIVE_INFINITY
   }
 
   /** Lines also go to `write`, a run's log, until the returned function is called. */
@@ -70,12 +75,12 @@ export class Terminal {
     return this.#stream.isTTY === true ? styleText(style, text, { stream: process.stderr }) : text
   }
 
-  #line(text: string, show: boolean): void {
+  #line(text: string, shown: string, show: boolean): void {
     for (const tee of this.#tees) tee(text)
     if (!show) return
     const live = this.#live
     if (live !== '') this.#stream.write('\r\u001b[2K')
-    this.#stream.write(`${text}\n`)
+    this.#stream.write(`${shown}\n`)
     if (live !== '') this.#stream.write(live)
   }
 
