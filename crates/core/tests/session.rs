@@ -1,0 +1,191 @@
+//! A training run as its users rely on it: stopped anywhere and continued, on one thread or many, it ends with the same
+//! bits; a batch's gradient is the mean of its images' gradients; what it learns serves other classes.
+
+#[path = "parity/synthetic.rs"]
+mod synthetic;
+
+use cocoop_core::bundle::Bundle;
+use cocoop_core::classifier::Classifier;
+use cocoop_core::model::block::Workspace;
+use cocoop_core::model::clip::Clip;
+use cocoop_core::prompt::learned::Learned;
+use cocoop_core::prompt::learner::{Learner, MetaNet};
+use cocoop_core::prompt::template::ClassTokenPosition;
+use cocoop_core::prompt::trie::Sharing;
+use cocoop_core::train::session::{About, Session};
+use cocoop_core::train::spec::TrainSpec;
+use cocoop_core::train::step;
+use cocoop_core::{Error, Result};
+use serde_json::{Map, json};
+use std::cell::Cell;
+use std::sync::{Arc, LazyLock};
+
+static CLIP: LazyLock<Arc<Clip>> = LazyLock::new(|| {
+    let mut clip = synthetic::clip(&synthetic::dims("tiny-vit").unwrap());
+    clip.sha256 = "ab".repeat(32);
+    Arc::new(clip)
+});
+
+const CLASSES: [&str; 3] = ["dog", "red panda", "red square"];
+
+fn spec(method: &str, change: &dyn Fn(&mut serde_json::Value)) -> TrainSpec {
+    let mut spec = json!({
+        "method": method, "classnames": CLASSES, "n_ctx": 4, "ctx_init": null, "csc": false,
+        "class_token_position": "end", "epochs": 3, "batch_size": 2, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4,
+        "warmup_epochs": 1, "warmup_lr": 1e-5, "augment": "crop-flip", "seed": 1
+    });
+    change(&mut spec);
+    TrainSpec::from_json(&spec.to_string()).unwrap()
+}
+
+/// Seven pictures: with batches of two the last is dropped.
+fn session(spec: TrainSpec) -> Result<Session> {
+    let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/preprocess/in/");
+    let names = ["small_32x32", "tiny_1x1", "gray_301x200", "rgb_224x224", "la_120x99", "rgb_225x231", "rgb_375x501"];
+    let images = names.iter().map(|name| std::fs::read(format!("{inputs}{name}.png")).unwrap()).collect();
+    Session::new(Arc::clone(&CLIP), spec, images, vec![0, 1, 2, 0, 1, 2, 0])
+}
+
+/// Trains to the end; `stop_after` steps it is stopped, and a new session goes on from its state.
+fn train(spec: &TrainSpec, stop_after: Option<usize>) -> Vec<u8> {
+    let mut run = session(spec.clone()).unwrap();
+    let steps = Cell::new(0);
+    let mut stop = stop_after;
+    loop {
+        let cancelled = || stop == Some(steps.get());
+        match run.epoch(&mut |_| steps.set(steps.get() + 1), &cancelled) {
+            Ok(report) if report.done => return run.state(),
+            Ok(_) => {}
+            Err(Error::Cancelled) => {
+                let state = run.state();
+                run = session(spec.clone()).unwrap();
+                run.restore(&state).unwrap();
+                stop = None;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn about() -> About {
+    About { name: "test".into(), model_id: "tiny".into(), training: Map::new(), metrics: Map::new() }
+}
+
+#[test]
+fn a_run_stopped_after_any_step_ends_with_the_same_bits() {
+    for method in ["coop", "cocoop"] {
+        let spec = spec(method, &|_| {});
+        let whole = train(&spec, None);
+        for stop in 0..9 {
+            assert!(train(&spec, Some(stop)) == whole, "{method}, stopped after step {stop}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_does_not_matter() {
+    let spec = spec("cocoop", &|spec| spec["batch_size"] = json!(3));
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| train(&spec, None))
+    };
+    assert!(on(1) == on(3));
+}
+
+#[test]
+fn seeds_and_options_change_the_result() {
+    let of = |change: &dyn Fn(&mut serde_json::Value)| train(&spec("cocoop", change), None);
+    let first = of(&|_| {});
+    assert!(first != of(&|spec| spec["seed"] = json!(2)));
+    assert!(first != of(&|spec| spec["augment"] = json!("none")));
+}
+
+#[test]
+fn a_batchs_gradient_is_the_mean_of_its_images() {
+    let (dim, width) = (CLIP.config.embed_dim, CLIP.text.width());
+    let learner =
+        Learner::new(Learner::random_ctx(4, width, 3), 4, width, false, Some(MetaNet::random(dim, width, 3)));
+    let names = CLASSES.map(String::from);
+    let mut learned = Learned::new(learner, &names, ClassTokenPosition::End, 77, Sharing::Trie).unwrap();
+    let mut work = Workspace::training(CLIP.text.layers());
+    let pixels: Vec<f32> = (0..8).flat_map(|k| synthetic::image(k, 32)).collect();
+    let features = CLIP.image_features(&mut Workspace::inference(), &pixels);
+    let labels = [0, 1, 2, 0, 1, 2, 0, 1];
+    let mut gradient = |features: &[f32], labels: &[usize]| {
+        step::gradient(&CLIP, &CLIP.text.tokens, &mut work, &mut learned, features, labels).unwrap().gradient
+    };
+    let whole = gradient(&features, &labels);
+    let singles: Vec<Learner> = (0..8).map(|i| gradient(&features[i * dim..][..dim], &labels[i..=i])).collect();
+    for (t, (name, _, whole)) in whole.tensors().into_iter().enumerate() {
+        let mean = |i: usize| singles.iter().map(|single| f64::from(single.tensors()[t].2[i])).sum::<f64>() / 8.0;
+        let largest = whole.iter().fold(0f64, |max, x| max.max(f64::from(x.abs())));
+        for (i, x) in whole.iter().enumerate() {
+            // 1e-6 of the tensor's largest magnitude: rounding alone
+            assert!((f64::from(*x) - mean(i)).abs() <= 1e-6 * largest.max(1e-3), "{name}[{i}]: {x} {}", mean(i));
+        }
+    }
+}
+
+#[test]
+fn bundles_of_every_method_serve_their_classes_and_others() {
+    for (method, position, csc) in [("coop", "end", false), ("coop", "front", false), ("coop", "middle", true), ("cocoop", "end", false)] {
+        let spec = spec(method, &|spec| {
+            spec["class_token_position"] = json!(position);
+            spec["csc"] = json!(csc);
+        });
+        let mut run = session(spec).unwrap();
+        while !run.epoch(&mut |_| (), &|| false).unwrap().done {}
+        let bytes = run.bundle(about()).unwrap();
+        assert!(bytes == run.bundle(about()).unwrap());
+        let open = |names: Option<Vec<String>>| Classifier::open(Arc::clone(&CLIP), Bundle::read(&bytes).unwrap(), names);
+        let mut classifier = open(None).unwrap();
+        assert!(classifier.probe().unwrap() < 1e-6);
+        let image = CLIP.image_features(&mut Workspace::inference(), &synthetic::image(5, 32));
+        let own = classifier.score(&image, &|| false).unwrap();
+        assert!((own.probs.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        let others = open(Some(vec!["red square".into(), "cat".into()]));
+        if csc {
+            assert_eq!(others.err().unwrap().code(), "bad_classes");
+        } else {
+            // A class scores the same whichever classes stand beside it.
+            let cosine = others.unwrap().score(&image, &|| false).unwrap().cosines[0];
+            assert!((cosine - own.cosines[2]).abs() < 1e-6);
+        }
+    }
+}
+
+#[test]
+fn a_bundle_is_refused_on_another_model() {
+    let mut run = session(spec("coop", &|_| {})).unwrap();
+    run.epoch(&mut |_| (), &|| false).unwrap();
+    let bundle = Bundle::read(&run.bundle(about()).unwrap()).unwrap();
+    let mut other = synthetic::clip(&synthetic::dims("tiny-vit").unwrap());
+    other.sha256 = "cd".repeat(32);
+    assert_eq!(Classifier::open(Arc::new(other), bundle, None).err().unwrap().code(), "model_mismatch");
+}
+
+#[test]
+fn bad_input_is_refused_with_its_word() {
+    let refused = |spec: TrainSpec| session(spec).err().unwrap().code();
+    assert_eq!(refused(spec("coop", &|spec| spec["classnames"] = json!(["dog", "cat"]))), "bad_label");
+    assert_eq!(refused(spec("coop", &|spec| spec["classnames"] = json!(["a", "<|endoftext|>", "c"]))), "bad_text");
+    assert_eq!(refused(spec("coop", &|spec| spec["n_ctx"] = json!(75))), "text_too_long");
+    let broken = Session::new(Arc::clone(&CLIP), spec("coop", &|_| {}), vec![vec![1, 2, 3]], vec![0]);
+    assert_eq!(broken.err().unwrap().code(), "unsupported_image");
+    let diverges = spec("coop", &|spec| spec["warmup_lr"] = json!(1e38));
+    let mut run = session(diverges).unwrap();
+    assert_eq!(run.epoch(&mut |_| (), &|| false).unwrap_err().code(), "diverged");
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_a_broken_one_is_refused_and_changes_nothing() {
+    let mut run = session(spec("cocoop", &|_| {})).unwrap();
+    run.epoch(&mut |_| (), &|| false).unwrap();
+    let before = run.state();
+    let other = session(spec("cocoop", &|spec| spec["seed"] = json!(2))).unwrap().state();
+    assert_eq!(run.restore(&other).unwrap_err().code(), "bad_checkpoint");
+    for length in (0..before.len()).step_by(97) {
+        assert_eq!(run.restore(&before[..length]).unwrap_err().code(), "bad_checkpoint");
+    }
+    assert!(run.state() == before);
+}
