@@ -81,7 +81,7 @@ impl From<classifier::Scores> for Scores {
 #[napi]
 impl Model {
     /// Reads a model from the bytes of a safetensors file and the text of its config.json.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Model>")]
     pub fn load(weights: Uint8Array, config: String) -> AsyncTask<Job<Model>> {
         run(move || Ok(Self { clip: Arc::new(Clip::open(&weights, &config)?) }))
     }
@@ -93,7 +93,7 @@ impl Model {
     }
 
     /// Features of encoded image files.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Embedded>")]
     pub fn embed_images(&self, images: Vec<Uint8Array>, cancel: Option<&Cancel>) -> AsyncTask<Job<Embedded>> {
         let (clip, images, cancelled) = (Arc::clone(&self.clip), owned(&images), asks(cancel));
         run(move || {
@@ -103,21 +103,21 @@ impl Model {
     }
 
     /// JSON [{index, width, height} | {index, code, message}].
-    #[napi]
+    #[napi(ts_return_type = "Promise<string>")]
     pub fn inspect_images(&self, images: Vec<Uint8Array>) -> AsyncTask<Job<String>> {
         let images = owned(&images);
         run(move || Ok(door::inspect_images(&images)))
     }
 
     /// The bytes of a bundle of templates: {classnames, templates, metadata}.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Uint8Array>")]
     pub fn zero_shot_bundle(&self, spec: String) -> AsyncTask<Job<Uint8Array>> {
         let clip = Arc::clone(&self.clip);
         run(move || Ok(door::zero_shot(&clip, &spec)?.into()))
     }
 
     /// Opens a bundle, for its own classes or for others.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Classifier>")]
     pub fn classifier(&self, bundle: Uint8Array, classnames: Option<Vec<String>>) -> AsyncTask<Job<Classifier>> {
         let (clip, bundle) = (Arc::clone(&self.clip), bundle.to_vec());
         run(move || {
@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// Prepares to train on encoded images (n) with labels (n): JSON `TrainSpec`.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Trainer>")]
     pub fn trainer(&self, spec: String, images: Vec<Uint8Array>, labels: Uint32Array) -> AsyncTask<Job<Trainer>> {
         let (clip, images) = (Arc::clone(&self.clip), owned(&images));
         let labels = labels.iter().map(|&label| label as usize).collect();
@@ -156,7 +156,7 @@ impl Classifier {
     }
 
     /// Scores of one encoded image file.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Scores>")]
     pub fn classify(&self, image: Uint8Array, cancel: Option<&Cancel>) -> AsyncTask<Job<Scores>> {
         let (classifier, image, cancelled) = (Arc::clone(&self.classifier), image.to_vec(), asks(cancel));
         run(move || {
@@ -166,14 +166,14 @@ impl Classifier {
     }
 
     /// Scores of (n, `embed_dim`) normalised features.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Scores>")]
     pub fn score(&self, image_features: Float32Array, cancel: Option<&Cancel>) -> AsyncTask<Job<Scores>> {
         let (classifier, features, cancelled) = (Arc::clone(&self.classifier), image_features.to_vec(), asks(cancel));
         run(move || Ok(locked(&classifier).score(&features, &cancelled)?.into()))
     }
 
     /// Classifies the probe image: the largest difference from the logits in the bundle, relative to the largest.
-    #[napi]
+    #[napi(ts_return_type = "Promise<number>")]
     pub fn probe(&self) -> AsyncTask<Job<f64>> {
         let classifier = Arc::clone(&self.classifier);
         run(move || Ok(f64::from(locked(&classifier).probe()?)))
@@ -229,7 +229,7 @@ impl Trainer {
     }
 
     /// Trains to the end of the current epoch: JSON `EpochReport`. Every event has arrived when the promise settles.
-    #[napi]
+    #[napi(ts_return_type = "Promise<string>")]
     pub fn epoch(
         &self,
         #[napi(ts_arg_type = "(event: Progress) => void")] on_progress: Function<Progress, ()>,
@@ -271,7 +271,7 @@ impl Trainer {
     }
 
     /// The bytes of the bundle of what is learned so far: {name, `model_id`, training, metrics}.
-    #[napi]
+    #[napi(ts_return_type = "Promise<Uint8Array>")]
     pub fn bundle(&self, metadata: String) -> AsyncTask<Job<Uint8Array>> {
         let session = Arc::clone(&self.session);
         run(move || Ok(locked(&session).bundle(door::about(&metadata)?)?.into()))
