@@ -11,9 +11,11 @@ import { dataset } from './dataset.ts'
 
 let root: string
 let sets: string
+let signal: AbortSignal
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'dataset-'))
   sets = join(root, 'data-sets')
+  signal = new AbortController().signal
 })
 afterEach(() => rm(root, { recursive: true }))
 
@@ -63,7 +65,7 @@ async function run(...args: string[]): Promise<Run> {
     given,
     print: (text) => void out.push(text),
     exit: () => undefined,
-    signal: new AbortController().signal,
+    signal,
   }
   const result = (await dataset.run(options, context)) as Record<string, unknown>
   return { result, out: out.join('\n'), err: err.join('') }
@@ -76,7 +78,7 @@ describe('list', () => {
     expect(out).toMatch(/^mine +imported +1 +1 +0 +0$/m)
     expect(out).toMatch(/^emoji-kinds +embedded +38 +807 +198 +681$/m)
     expect(out).toMatch(/broken cannot be read: .*split_zhou_X\.json is not JSON/)
-    expect(result['data_sets']).toContainEqual(
+    expect(result.data_sets).toContainEqual(
       expect.objectContaining({ name: 'broken', error: expect.objectContaining({ code: 'bad_data' }) }),
     )
   })
@@ -105,7 +107,7 @@ describe('show', () => {
       'photos/test/c/1.png': png(3),
     })
     const { out, result } = await run('show', join(root, 'photos'))
-    const problems = result['problems'] as { kind: string; examples: string[] }[]
+    const problems = result.problems as { kind: string; examples: string[] }[]
     expect(problems.map(({ kind }) => kind).sort()).toEqual([
       'no_test_images',
       'no_train_images',
@@ -141,9 +143,9 @@ describe('import', () => {
     expect((await readdir(join(sets, 'my-photos'))).sort()).toEqual(['images', 'split_zhou_MyPhotos.json'])
     expect(await readFile(join(sets, 'my-photos/images/cat/2.png'))).toEqual(PHOTOS['photos/cat/2.png'])
     const [before, after] = [await run('show', join(root, 'photos')), await run('show', 'my-photos')]
-    expect(after.result['layout']).toBe('split_zhou')
-    expect(after.result['fingerprint']).toBe(before.result['fingerprint'])
-    expect(result['fingerprint']).toBe(before.result['fingerprint'])
+    expect(after.result.layout).toBe('split_zhou')
+    expect(after.result.fingerprint).toBe(before.result.fingerprint)
+    expect(result.fingerprint).toBe(before.result.fingerprint)
   })
 
   test('takes a CSV file, and links instead of copying', async () => {
@@ -152,7 +154,7 @@ describe('import', () => {
     const { result } = await run('import', join(root, 'set.csv'), '--name', 'linked', '--link')
     expect(result).toMatchObject({ n_cls: 2, train: 4, val: 0, test: 4 })
     expect((await lstat(join(sets, 'linked/images/photos/cat/0.png'))).isSymbolicLink()).toBe(true)
-    expect((await run('show', 'linked')).result['problems']).toEqual([])
+    expect((await run('show', 'linked')).result.problems).toEqual([])
   })
 
   test('takes a split file that lists an image twice', async () => {
@@ -178,12 +180,19 @@ describe('import', () => {
   })
 
   test('stops at a bad image, names it, and leaves nothing behind', async () => {
-    await write({ ...PHOTOS, 'photos/cat/2.png': png(2).subarray(0, 50) })
+    await write({ ...PHOTOS, 'photos/cat/2.png': png(2).subarray(0, 45) })
     const path = join(root, 'photos/cat/2.png')
     await expect(run('import', join(root, 'photos'), '--name', 'mine')).rejects.toMatchObject({
       code: 'bad_image',
       message: expect.stringContaining(`${path} of class "cat"`),
     })
+    expect(await readdir(sets)).toEqual([])
+  })
+
+  test('leaves nothing behind when it is stopped', async () => {
+    await write(PHOTOS)
+    signal = AbortSignal.abort()
+    await expect(run('import', join(root, 'photos'), '--name', 'mine')).rejects.toMatchObject({ name: 'AbortError' })
     expect(await readdir(sets)).toEqual([])
   })
 

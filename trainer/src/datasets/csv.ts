@@ -23,11 +23,11 @@ export async function readCsv(files: Files, file: string, name: string, seed: nu
   const seen = new Map<string, number>()
   const images = rows.map(({ record, info: { lines } }) => {
     const line = `${where}, line ${lines}`
-    const [classname, split = 'train'] = [record['label']?.trim() ?? '', record['split']?.trim()]
+    const [classname, split = 'train'] = [record.label?.trim() ?? '', record.split?.trim()]
     if (classname === '') throw new TrainError('bad_classes', `${line}: the label is empty`)
     if (!isSplit(split))
       throw new TrainError('bad_data', `${line}: split: expected ${SPLITS.join(', ')}, got "${split}"`)
-    const path = safePath(fromRoot(files.root, record['path'] ?? ''), line)
+    const path = safePath(fromRoot(files.root, record.path ?? ''), line)
     const before = seen.get(path)
     if (before !== undefined) throw new TrainError('bad_data', `${line}: ${path} is in line ${before} already`)
     seen.set(path, lines)
@@ -35,7 +35,7 @@ export async function readCsv(files: Files, file: string, name: string, seed: nu
   })
   if (images.length === 0) throw new TrainError('bad_classes', `${where} lists no images, so there are no classes`)
   const { classnames, listed } = withLabels(images)
-  const given = rows[0]?.record['split'] !== undefined
+  const given = rows[0]?.record.split !== undefined
   return { name, root: where, layout: 'csv', classnames, ...lists(given ? listed : cut(listed, seed, where), files) }
 }
 
@@ -54,7 +54,7 @@ function parseRows(where: string, bytes: Uint8Array): Row[] {
     return parse(Buffer.from(bytes), { bom: true, columns, info: true, skip_empty_lines: true }) as unknown as Row[]
   } catch (cause) {
     if (!(cause instanceof CsvError)) throw cause
-    const line = 'lines' in cause ? `, line ${String(cause['lines'])}` : ''
+    const line = 'lines' in cause ? `, line ${String(cause.lines)}` : ''
     throw new TrainError('bad_data', `${where}${line}: ${cause.message}`)
   }
 }

@@ -64,7 +64,7 @@ export async function openPath(target: string, seed = 1): Promise<Dataset> {
 
 /** Every set with a name, imported ones first. An imported set hides an embedded one of its name. */
 export async function namedDatasets({ data_sets, embedded = EMBEDDED }: OpenOptions = {}): Promise<Named[]> {
-  const folder = data_sets ?? process.env['COCOOP_DATA_SETS'] ?? DATA_SETS
+  const folder = data_sets ?? process.env.COCOOP_DATA_SETS ?? DATA_SETS
   const sets = [...(await importedDatasets(folder)), ...(await embeddedDatasets(embedded))]
   return sets.filter(({ name }, i) => sets.findIndex((other) => other.name === name) === i)
 }
