@@ -178,12 +178,9 @@ fn premultiplied<const C: usize>(
     data
 }
 
-/// 16-bit grey, low byte first: sums in floating point, and Pillow's clipping of each byte of a sum apart.
+/// 16-bit grey, low byte first: sums in floating point.
 fn bicubic_16(image: &Image, columns: &Taps, rows: &Taps) -> Vec<u8> {
-    let clip = |sum: f64| {
-        let sum = sum.round() as i32;
-        [(sum % 256).clamp(0, 255) as u8, (sum >> 8).clamp(0, 255) as u8]
-    };
+    let clip = |sum: f64| (sum.round().clamp(0.0, 65535.0) as u16).to_le_bytes();
     let value = |bytes: &[u8; 2]| f64::from(u16::from_le_bytes(*bytes));
     let weighted = |values: &mut dyn Iterator<Item = f64>, weights: &[f64]| {
         clip(values.zip(weights).fold(0.0, |sum, (value, weight)| sum + value * weight))

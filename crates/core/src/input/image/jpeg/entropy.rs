@@ -1,0 +1,347 @@
+//! The entropy-coded data of one scan: Huffman codes, and the coefficients they stand for (ITU-T T.81, annexes F and G).
+//! Where a marker comes too early the bits are taken as zeros, as libjpeg does; where the file ends it is an error.
+
+use super::{Component, Frame, broken, truncated};
+use crate::Result;
+
+/// Natural position of each coefficient in the order of the file.
+pub(super) const ZIGZAG: [usize; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+/// Codes of up to this many bits are found by one look-up.
+const FAST_BITS: u32 = 9;
+
+/// A Huffman table.
+pub(super) struct Huffman {
+    /// By the next `FAST_BITS` bits: length << 8 | value, 0 if the code is longer.
+    fast: Vec<u16>,
+    /// By length: the first code beyond that length, left-aligned to 16 bits, and the number to add to a code of that
+    /// length to find its value.
+    ends: [(u32, i32); 17],
+    values: Vec<u8>,
+}
+
+impl Huffman {
+    /// From the number of codes of each length 1..=16 and the values in order of their codes.
+    pub(super) fn new(counts: &[u8; 16], values: &[u8]) -> Result<Self> {
+        let (mut fast, mut ends) = (vec![0; 1 << FAST_BITS], [(0, 0); 17]);
+        let (mut code, mut used) = (0u32, 0usize);
+        for (length, &count) in (1u32..).zip(counts) {
+            ends[length as usize].1 = used as i32 - code as i32;
+            for &value in values.iter().skip(used).take(count.into()) {
+                if length <= FAST_BITS {
+                    let start = (code << (FAST_BITS - length)) as usize;
+                    let slots = fast.get_mut(start..start + (1 << (FAST_BITS - length)));
+                    slots
+                        .ok_or_else(|| broken("JPEG Huffman table"))?
+                        .fill((length << 8) as u16 | u16::from(value));
+                }
+                code += 1;
+            }
+            used += usize::from(count);
+            if code > 1 << length {
+                return Err(broken("JPEG Huffman table"));
+            }
+            ends[length as usize].0 = code << (16 - length);
+            code <<= 1;
+        }
+        Ok(Self { fast, ends, values: values.to_vec() })
+    }
+}
+
+/// Reads bits, first the high ones of a byte; drops the zero after each 0xFF and stops at a marker.
+struct Bits<'a> {
+    rest: &'a [u8],
+    buffer: u64,
+    /// Valid bits of the buffer, its highest ones.
+    count: u32,
+    /// How many bits that are not in the file were given out or wait in the buffer.
+    padding: u32,
+}
+
+impl<'a> Bits<'a> {
+    fn new(rest: &'a [u8]) -> Self {
+        Self { rest, buffer: 0, count: 0, padding: 0 }
+    }
+
+    /// Afterwards the buffer holds at least 32 bits.
+    fn fill(&mut self) {
+        while self.count <= 56 {
+            let byte = match self.rest {
+                [0xff, 0x00, after @ ..] => {
+                    self.rest = after;
+                    0xff
+                }
+                [byte @ 0..=0xfe, after @ ..] => {
+                    self.rest = after;
+                    *byte
+                }
+                _ => {
+                    self.padding = self.padding.saturating_add(8);
+                    0
+                }
+            };
+            self.buffer |= u64::from(byte) << (56 - self.count);
+            self.count += 8;
+        }
+    }
+
+    /// Whether bits were used that a longer file would have had.
+    fn is_past_end(&self) -> bool {
+        self.padding > self.count && self.rest.len() < 2
+    }
+
+    /// `n` bits, n in 0..=16.
+    fn take(&mut self, n: u32) -> i32 {
+        if n == 0 {
+            return 0;
+        }
+        if self.count < n {
+            self.fill();
+        }
+        let bits = (self.buffer >> (64 - n)) as i32;
+        self.skip(n);
+        bits
+    }
+
+    fn skip(&mut self, n: u32) {
+        self.buffer <<= n;
+        self.count -= n;
+    }
+
+    /// A number of `size` bits whose first bit tells the sign (T.81, F.2.2.1).
+    fn signed(&mut self, size: u32) -> i32 {
+        let bits = self.take(size);
+        if size > 0 && bits < 1 << (size - 1) { bits - (1 << size) + 1 } else { bits }
+    }
+
+    /// The value of the next code; 0 if there is no such code, as in libjpeg.
+    fn code(&mut self, table: &Huffman) -> u8 {
+        if self.count < 16 {
+            self.fill();
+        }
+        let entry = table.fast[(self.buffer >> (64 - FAST_BITS)) as usize];
+        if entry != 0 {
+            self.skip(u32::from(entry >> 8));
+            return entry as u8;
+        }
+        let next = (self.buffer >> 48) as u32;
+        let Some(length) =
+            (FAST_BITS + 1..=16).find(|&length| next < table.ends[length as usize].0)
+        else {
+            self.skip(16);
+            return 0;
+        };
+        self.skip(length);
+        let index = (next >> (16 - length)) as i32 + table.ends[length as usize].1;
+        table.values.get(index as usize).copied().unwrap_or(0)
+    }
+
+    /// To the start of the next interval: drops what is left of the byte and the restart marker, if it is there.
+    fn restart(&mut self) {
+        (self.buffer, self.count, self.padding) = (0, 0, 0);
+        if let Some(at) =
+            self.rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff))
+        {
+            let is_restart = matches!(self.rest[at + 1], 0xd0..=0xd7);
+            self.rest = &self.rest[if is_restart { at + 2 } else { at }..];
+        }
+    }
+}
+
+/// Which coefficients a scan holds.
+#[derive(Clone, Copy)]
+pub(super) enum Coding {
+    /// All of them.
+    Sequential,
+    /// Those from `first` to `last` (zigzag), down to bit `low`; `refine` adds that bit alone.
+    Progressive { first: usize, last: usize, refine: bool, low: u32 },
+}
+
+pub(super) struct Scan<'a> {
+    pub(super) coding: Coding,
+    /// Component, DC table, AC table.
+    pub(super) members: &'a [(usize, usize, usize)],
+    pub(super) dc: &'a [Option<Huffman>; 4],
+    pub(super) ac: &'a [Option<Huffman>; 4],
+    pub(super) restart_interval: usize,
+}
+
+/// What one block leaves to the next.
+#[derive(Default)]
+struct Run {
+    /// Last DC coefficient of each component.
+    dc: [i32; 4],
+    /// Blocks that have no more coefficients in this band.
+    end_of_band: u32,
+}
+
+impl Scan<'_> {
+    /// Reads all blocks of the scan; returns the data behind it.
+    pub(super) fn read<'d>(&self, frame: &mut Frame, data: &'d [u8]) -> Result<&'d [u8]> {
+        let (mut bits, mut run) = (Bits::new(data), Run::default());
+        // One component: its blocks without padding. Several: MCUs of h x v blocks each.
+        let (across, down) = if let &[(index, ..)] = self.members {
+            let component = &frame.components[index];
+            (component.width.div_ceil(8), component.height.div_ceil(8))
+        } else {
+            (frame.width.div_ceil(8 * frame.h_max), frame.height.div_ceil(8 * frame.v_max))
+        };
+        for unit in 0..across * down {
+            if self.restart_interval > 0 && unit > 0 && unit % self.restart_interval == 0 {
+                bits.restart();
+                run = Run::default();
+            }
+            let (x, y) = (unit % across, unit / across);
+            for &(index, dc, ac) in self.members {
+                let component = &mut frame.components[index];
+                let (h, v) =
+                    if self.members.len() == 1 { (1, 1) } else { (component.h, component.v) };
+                let tables = (self.dc[dc].as_ref(), self.ac[ac].as_ref());
+                for block in 0..h * v {
+                    let (block_x, block_y) = (x * h + block % h, y * v + block / h);
+                    let block = block_y * component.blocks_across + block_x;
+                    self.read_block(&mut bits, &mut run, component, (index, block), tables)?;
+                }
+            }
+            if bits.is_past_end() {
+                return Err(truncated());
+            }
+        }
+        Ok(bits.rest)
+    }
+
+    fn read_block(
+        &self,
+        bits: &mut Bits,
+        run: &mut Run,
+        component: &mut Component,
+        (index, block): (usize, usize),
+        (dc, ac): (Option<&Huffman>, Option<&Huffman>),
+    ) -> Result<()> {
+        let missing = || broken("JPEG without its Huffman table");
+        match self.coding {
+            Coding::Sequential => {
+                let mut coefficients = [0; 64];
+                coefficients[0] = next_dc(bits, &mut run.dc[index], dc.ok_or_else(missing)?) as i16;
+                read_band(bits, &mut coefficients, ac.ok_or_else(missing)?, 1, 63, 0);
+                return component.store(block, &coefficients);
+            }
+            Coding::Progressive { first: 0, refine: false, low, .. } => {
+                let value = next_dc(bits, &mut run.dc[index], dc.ok_or_else(missing)?);
+                component.coefficients[block][0] = (value << low) as i16;
+            }
+            Coding::Progressive { first: 0, low, .. } => {
+                component.coefficients[block][0] |= (bits.take(1) << low) as i16;
+            }
+            Coding::Progressive { first, last, refine: false, low } => {
+                if run.end_of_band > 0 {
+                    run.end_of_band -= 1;
+                } else {
+                    let coefficients = &mut component.coefficients[block];
+                    run.end_of_band =
+                        read_band(bits, coefficients, ac.ok_or_else(missing)?, first, last, low);
+                }
+            }
+            Coding::Progressive { first, last, low, .. } => {
+                let coefficients = &mut component.coefficients[block];
+                refine_band(
+                    bits,
+                    coefficients,
+                    ac.ok_or_else(missing)?,
+                    (first, last),
+                    1 << low,
+                    &mut run.end_of_band,
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn next_dc(bits: &mut Bits, last: &mut i32, table: &Huffman) -> i32 {
+    let size = u32::from(bits.code(table)).min(16);
+    *last = last.wrapping_add(bits.signed(size));
+    *last
+}
+
+/// New coefficients from `first` to `last`, times 2^`low`. Returns how many blocks after this one have none.
+fn read_band(
+    bits: &mut Bits,
+    block: &mut [i16; 64],
+    table: &Huffman,
+    first: usize,
+    last: usize,
+    low: u32,
+) -> u32 {
+    let mut k = first;
+    while k <= last {
+        let code = bits.code(table);
+        let (zeros, size) = (usize::from(code >> 4), u32::from(code & 15));
+        if size > 0 {
+            k += zeros;
+            let value = bits.signed(size);
+            if k <= last {
+                block[ZIGZAG[k]] = (value << low) as i16;
+            }
+            k += 1;
+        } else if zeros == 15 {
+            k += 16;
+        } else {
+            return (1 << zeros) - 1 + bits.take(zeros as u32) as u32;
+        }
+    }
+    0
+}
+
+/// One more bit, worth `bit`, of the coefficients from `first` to `last`: of those that are not zero yet, and new ones.
+fn refine_band(
+    bits: &mut Bits,
+    block: &mut [i16; 64],
+    table: &Huffman,
+    (first, last): (usize, usize),
+    bit: i16,
+    end_of_band: &mut u32,
+) {
+    let refine = |bits: &mut Bits, coefficient: &mut i16| {
+        if bits.take(1) == 1 && *coefficient & bit == 0 {
+            *coefficient = coefficient.wrapping_add(if *coefficient > 0 { bit } else { -bit });
+        }
+    };
+    let mut k = first;
+    while *end_of_band == 0 && k <= last {
+        let code = bits.code(table);
+        let (mut zeros, size) = (code >> 4, code & 15);
+        let mut new = 0;
+        if size > 0 {
+            new = if bits.take(1) == 1 { bit } else { -bit };
+        } else if zeros < 15 {
+            *end_of_band = (1 << zeros) + bits.take(zeros.into()) as u32;
+            break;
+        }
+        while k <= last {
+            let coefficient = &mut block[ZIGZAG[k]];
+            if *coefficient != 0 {
+                refine(bits, coefficient);
+            } else if zeros == 0 {
+                *coefficient = new;
+                k += 1;
+                break;
+            } else {
+                zeros -= 1;
+            }
+            k += 1;
+        }
+    }
+    if *end_of_band > 0 {
+        for &position in ZIGZAG.get(k..=last).unwrap_or_default() {
+            if block[position] != 0 {
+                refine(bits, &mut block[position]);
+            }
+        }
+        *end_of_band -= 1;
+    }
+}

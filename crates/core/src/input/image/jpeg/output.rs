@@ -1,0 +1,109 @@
+//! Samples to pixels: every channel to full resolution as libjpeg's fancy upsampling has it (jdsample), then colours
+//! (jdcolor). CMYK comes out as Pillow has it, which takes every four-channel file as inverted.
+
+use super::{Color, Component, Frame};
+
+/// Pixels of the whole image: (`height`, `width`, channels).
+pub(super) fn pixels(frame: &Frame, color: Color) -> Vec<u8> {
+    let n = frame.components.len();
+    let mut out = vec![0; frame.width * frame.height * n];
+    let mut rows: Vec<Row> = frame.components.iter().map(|_| Row::default()).collect();
+    for (y, out) in out.chunks_exact_mut(frame.width * n).enumerate() {
+        for (row, component) in rows.iter_mut().zip(&frame.components) {
+            row.fill(component, frame, y);
+        }
+        match (color, rows.as_slice()) {
+            (Color::YCbCr, [y, cb, cr]) => {
+                let samples = y.0.iter().zip(&cb.0).zip(&cr.0);
+                for (out, ((&y, &cb), &cr)) in out.as_chunks_mut::<3>().0.iter_mut().zip(samples) {
+                    *out = to_rgb(y, cb, cr);
+                }
+            }
+            (Color::Ycck, [y, cb, cr, k]) => {
+                let samples = y.0.iter().zip(&cb.0).zip(&cr.0).zip(&k.0);
+                for (out, (((&y, &cb), &cr), &k)) in
+                    out.as_chunks_mut::<4>().0.iter_mut().zip(samples)
+                {
+                    let [c, m, y] = to_rgb(y, cb, cr);
+                    *out = [c, m, y, 255 - k];
+                }
+            }
+            _ => {
+                let invert = if color == Color::Cmyk { 255 } else { 0 };
+                for (channel, row) in rows.iter().enumerate() {
+                    for (out, &sample) in out.iter_mut().skip(channel).step_by(n).zip(&row.0) {
+                        *out = sample ^ invert;
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+/// In 16 fraction bits, each product rounded as libjpeg's tables are.
+fn to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
+    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+    let half = 1 << 15;
+    let red = y + ((91881 * cr + half) >> 16);
+    let green = y + ((-22554 * cb - 46802 * cr + half) >> 16);
+    let blue = y + ((116_130 * cb + half) >> 16);
+    [red, green, blue].map(|value| value.clamp(0, 255) as u8)
+}
+
+/// One row of one channel at full resolution, at least as long as the image is wide; and room for sums.
+#[derive(Default)]
+struct Row(Vec<u8>, Vec<u16>);
+
+impl Row {
+    /// Makes it row `y` of the image.
+    fn fill(&mut self, component: &Component, frame: &Frame, y: usize) {
+        let Self(out, sums) = self;
+        out.clear();
+        let (across, down) = (frame.h_max / component.h, frame.v_max / component.v);
+        let row =
+            |y: usize| &component.samples[y * component.blocks_across * 8..][..component.width];
+        let here = row(y / down);
+        // The nearer of the rows above and below; at the edges the row itself.
+        let above = y % 2 == 0;
+        let near =
+            if above { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(component.height - 1) };
+        match (across, down) {
+            (1, 1) => out.extend_from_slice(here),
+            (2, 1) if component.width > 2 => {
+                double(here.len(), |i| 4 * u16::from(here[i]), out, [1 << 2, 2 << 2], 4)
+            }
+            (1, 2) => {
+                let bias = if above { 1 } else { 2 };
+                let mix =
+                    |(&a, &b): (&u8, &u8)| ((3 * u16::from(a) + u16::from(b) + bias) >> 2) as u8;
+                out.extend(here.iter().zip(row(near)).map(mix));
+            }
+            (2, 2) if component.width > 2 => {
+                sums.clear();
+                sums.extend(
+                    here.iter().zip(row(near)).map(|(&a, &b)| 3 * u16::from(a) + u16::from(b)),
+                );
+                double(sums.len(), |i| sums[i], out, [8, 7], 4);
+            }
+            _ => out.extend(here.iter().flat_map(|&sample| std::iter::repeat_n(sample, across))),
+        }
+    }
+}
+
+/// Twice as many samples: each output is 3/4 of the nearer value and 1/4 of the farther, plus a bias of its side, over
+/// 2^`bits`; values carry a factor of 4 and the edges stand for their missing neighbours.
+fn double(
+    n: usize,
+    value: impl Fn(usize) -> u16,
+    out: &mut Vec<u8>,
+    [left, right]: [u16; 2],
+    bits: u32,
+) {
+    for i in 0..n {
+        let (before, this, after) =
+            (value(i.saturating_sub(1)), value(i), value((i + 1).min(n - 1)));
+        out.push(((3 * this + before + left) >> bits) as u8);
+        out.push(((3 * this + after + right) >> bits) as u8);
+    }
+}
