@@ -21,7 +21,7 @@ declare module 'vitest' {
   }
 }
 
-export default async function setup(project: TestProject): Promise<() => void> {
+export async function setup(project: TestProject): Promise<() => void> {
   const [model, pictures, bundles] = [await readModel(), await readPictures(), await makeBundles()]
   const files = new Map<string, Uint8Array | string>([
     ['/model/weights', model.weights],

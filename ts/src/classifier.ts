@@ -67,6 +67,11 @@ export class Classifier {
     return { predictions: rank(scores, this.metadata.classnames, topK), bundle: this.#bundle }
   }
 
+  /** True after dispose, and once the engine has failed. */
+  get disposed(): boolean {
+    return this.#classifier.disposed
+  }
+
   dispose(): void {
     this.#classifier[Symbol.dispose]()
     this.#ownModel?.[Symbol.dispose]()

@@ -53,13 +53,24 @@ export interface Call {
   <T>(signal: AbortSignal | undefined, run: (cancel: RawCancel | undefined) => Awaitable<T>): Promise<T>
   /** The same for what is synchronous in both doors. */
   sync<T>(run: () => T): T
+  /** Whether the door stopped for good. */
+  failed(): boolean
+}
+
+/** What WASM's objects have besides: wasm-bindgen's own name for giving up a pointer without freeing it. */
+interface RawObject {
+  free?(): void
+  __destroy_into_raw?(): void
 }
 
 /** A raw object until it is disposed. */
-class Handle<T extends { free?(): void }> {
+class Handle<T extends RawObject> {
   #raw: T | undefined
   constructor(raw: T) {
     this.#raw = raw
+  }
+  get gone(): boolean {
+    return this.#raw === undefined
   }
   get raw(): T {
     if (this.#raw === undefined) throw new CocoopError('disposed', 'used after it was disposed')
@@ -71,8 +82,9 @@ class Handle<T extends { free?(): void }> {
     try {
       if (raw?.free) call.sync(() => raw.free?.())
     } catch (error) {
-      // An instance that stopped is dropped whole, and this with it.
       if (!CocoopError.is(error) || error.code !== 'disposed') throw error
+      // The instance stopped and is dropped whole: the garbage collector must not free anything in it later.
+      raw?.__destroy_into_raw?.()
     }
   }
 }
@@ -126,6 +138,10 @@ export abstract class DoorModel<Raw extends RawModel> implements EngineModel {
     )
   }
 
+  get disposed(): boolean {
+    return this.handle.gone || this.call.failed()
+  }
+
   abstract embedImages(images: Uint8Array[], options?: CallOptions): Promise<Embedded>
 
   async inspectImages(images: Uint8Array[]): Promise<InspectedImage[]> {
@@ -166,6 +182,10 @@ class DoorClassifier implements EngineClassifier {
       'bundle metadata',
       'bad_bundle',
     )
+  }
+
+  get disposed(): boolean {
+    return this.#handle.gone || this.#call.failed()
   }
 
   async classify(image: Uint8Array, { signal }: CallOptions = {}): Promise<Scores> {

@@ -46,6 +46,8 @@ export interface Scores {
 }
 
 export interface EngineModel extends Disposable {
+  /** True after dispose, and once its engine has failed: every call throws `disposed`. */
+  readonly disposed: boolean
   readonly info: ModelInfo
   /** Features of encoded image files. A file that cannot be read is named in `bad`; it does not stop the others. */
   embedImages(images: Uint8Array[], options?: CallOptions): Promise<Embedded>
@@ -59,6 +61,8 @@ export interface EngineModel extends Disposable {
 }
 
 export interface EngineClassifier extends Disposable {
+  /** As of {@link EngineModel.disposed}. */
+  readonly disposed: boolean
   readonly metadata: BundleMetadata
   /** One encoded image file. */
   classify(image: Uint8Array, options?: CallOptions): Promise<Scores>

@@ -55,7 +55,7 @@ function caller(addon: Addon): Call {
       signal?.removeEventListener('abort', stop)
     }
   }
-  return Object.assign(call, { sync: nativeSync })
+  return Object.assign(call, { sync: nativeSync, failed: () => false })
 }
 
 /** Runs a synchronous function of the addon. */

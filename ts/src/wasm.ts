@@ -91,5 +91,5 @@ function caller(state: { failed: boolean }): Call {
     throwIfCancelled(signal)
     return sync(() => run(undefined))
   }
-  return Object.assign(call, { sync })
+  return Object.assign(call, { sync, failed: () => state.failed })
 }

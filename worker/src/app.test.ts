@@ -177,10 +177,16 @@ describe('what cannot be classified', () => {
       'bad_request',
     ],
     [
-      'the same class name twice',
-      () => post('/classify?bundle=cocoop&classnames=a&classnames=a', picture),
+      'other classes for a class-specific prompt',
+      () => post('/classify?bundle=coop-csc&classnames=a&classnames=b', picture),
       422,
       'bad_classes',
+    ],
+    [
+      'a class name longer than the context',
+      () => post(`/classify?bundle=cocoop&classnames=${'a%20'.repeat(99)}b`, picture),
+      422,
+      'text_too_long',
     ],
     ['no content type', () => post('/classify?bundle=cocoop', picture, ''), 415, 'unsupported_media'],
     ['another content type', () => post('/classify?bundle=cocoop', 'image', 'text/plain'), 415, 'unsupported_media'],
@@ -381,8 +387,10 @@ describe('bundles', () => {
 })
 
 describe('the store', () => {
-  const app = (kv: typeof env.COCOOP) =>
-    createApp(() => ({ runtime: new Runtime({ store: new KvStore(kv), createEngine }) }))
+  const app = (kv: typeof env.COCOOP) => {
+    const runtime = new Runtime({ store: new KvStore(kv), createEngine })
+    return createApp(() => ({ runtime }))
+  }
   const image = () => ({ method: 'POST', body: picture, headers: { 'content-type': 'image/png' } })
 
   it('without a model: not ready, 503', async () => {
@@ -436,7 +444,8 @@ describe('the store', () => {
         }
       },
     })
-    const fresh = createApp(() => ({ runtime: new Runtime({ store: counting, createEngine }) }))
+    const runtime = new Runtime({ store: counting, createEngine })
+    const fresh = createApp(() => ({ runtime }))
     const responses = await Promise.all(
       Array.from({ length: 8 }, () => fresh.request('/classify?bundle=cocoop', image())),
     )
@@ -539,14 +548,14 @@ function form(fields: number): FormData {
   return form
 }
 
-/** The bundle's bytes with one text of its header changed for another of the same length. */
+/** The bundle's bytes with one text of its metadata changed for another of the same length. */
 function replaced(bundle: Uint8Array<ArrayBuffer>, from: string, to: string): Uint8Array<ArrayBuffer> {
-  const text = new TextDecoder('latin1')
-    .decode(bundle)
-    .replaceAll(from, to)
-    .replaceAll(from.replaceAll('"', '\\"'), to.replaceAll('"', '\\"'))
-  const changed = Uint8Array.from(text, (char) => char.charCodeAt(0))
-  expect(changed.length).toBe(bundle.length)
+  const quoted = (text: string) => text.replaceAll('"', '\\"') // JSON within JSON
+  const text = new TextDecoder().decode(bundle.subarray(8, dataStart(bundle)))
+  const other = new TextEncoder().encode(text.replace(quoted(from), quoted(to)))
+  const changed = bundle.slice()
+  changed.set(other, 8)
+  expect(other.length).toBe(dataStart(bundle) - 8)
   expect(changed).not.toEqual(bundle)
   return changed
 }

@@ -38,6 +38,22 @@ describe('SharedLru', () => {
     expect(cache.resident).toBe(false)
   })
 
+  it('loads again what was disposed of', async () => {
+    const cache = new SharedLru<ReturnType<typeof thing>>(2)
+    ;(await cache.get('a', async () => thing('a')))[Symbol.dispose]()
+    expect((await cache.get('a', async () => thing('b'))).name).toBe('b')
+  })
+
+  it('leaves what is still loading when it is cleared', async () => {
+    const cache = new SharedLru<ReturnType<typeof thing>>(2)
+    const { promise, resolve } = Promise.withResolvers<ReturnType<typeof thing>>()
+    const first = cache.get('a', () => promise)
+    cache.clear()
+    const second = cache.get('a', async () => thing('never'))
+    resolve(thing('a'))
+    expect(await first).toBe(await second)
+  })
+
   it('makes room before it loads', async () => {
     const cache = new SharedLru<ReturnType<typeof thing>>(1)
     const a = await cache.get('a', async () => thing('a'))

@@ -12,9 +12,9 @@ const LOST_MS = 30_000
 
 /**
  * At most `size` loaded things, least recently used out first. Requests for the same key share one load; a load that fails is
- * forgotten. Room is made before a load begins, so that no more than `size` stand in memory when it ends.
+ * forgotten, and what was disposed of meanwhile is loaded again. Room is made before a load begins, so that no more than `size` stand in memory when it ends.
  */
-export class SharedLru<T extends Disposable> {
+export class SharedLru<T extends Disposable & { readonly disposed: boolean }> {
   readonly #size: number
   readonly #entries = new Map<string, Entry<T>>()
 
@@ -24,8 +24,8 @@ export class SharedLru<T extends Disposable> {
 
   async get(key: string, load: () => Promise<T>): Promise<T> {
     const known = this.#entries.get(key)
-    if (known && (known.value !== undefined || Date.now() - known.since < LOST_MS)) {
-      this.#entries.delete(key)
+    this.#entries.delete(key)
+    if (known && (known.value ? !known.value.disposed : Date.now() - known.since < LOST_MS)) {
       this.#entries.set(key, known)
       return await known.loading
     }
@@ -43,13 +43,16 @@ export class SharedLru<T extends Disposable> {
 
   /** Whether anything is loaded. */
   get resident(): boolean {
-    return [...this.#entries.values()].some(({ value }) => value !== undefined)
+    return [...this.#entries.values()].some(({ value }) => value !== undefined && !value.disposed)
   }
 
-  /** Disposes of everything loaded; what is still loading is forgotten. */
+  /** Disposes of everything that is loaded; what is still loading stays, others wait for it. */
   clear(): void {
-    for (const { value } of this.#entries.values()) value?.[Symbol.dispose]()
-    this.#entries.clear()
+    for (const [key, { value }] of this.#entries) {
+      if (value === undefined) continue
+      this.#entries.delete(key)
+      value[Symbol.dispose]()
+    }
   }
 
   #makeRoom(): void {
