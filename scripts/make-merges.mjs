@@ -15,11 +15,18 @@ const sha256 = createHash('sha256').update(file).digest('hex')
 if (sha256 !== SHA256) throw new Error(`${source}: SHA-256 ${sha256}, expected ${SHA256}`)
 
 // Line 1 is a header; of the merges, CLIP uses the first 49,152 - 256 - 2.
-const lines = gunzipSync(file).toString('utf8').split('\n').slice(1, 1 + 48894)
+const lines = gunzipSync(file)
+  .toString('utf8')
+  .split('\n')
+  .slice(1, 1 + 48894)
 
 // GPT-2's table: printable bytes stand for themselves, the others for U+0100 and up. Their order is that of the ids.
 const printable = []
-for (const [first, last] of [[33, 126], [161, 172], [174, 255]]) {
+for (const [first, last] of [
+  [33, 126],
+  [161, 172],
+  [174, 255],
+]) {
   for (let byte = first; byte <= last; byte++) printable.push(byte)
 }
 const symbols = printable.map((byte) => String.fromCharCode(byte))
@@ -36,4 +43,8 @@ lines.forEach((line, rank) => {
   ids.set(first + second, 512 + rank)
 })
 writeFileSync(new URL('../crates/core/src/input/tokenizer/merges.bin', import.meta.url), pairs)
-console.log(`${lines.length} merges; SHA-256 of their lines: ${createHash('sha256').update(`${lines.join('\n')}\n`).digest('hex')}`)
+console.log(
+  `${lines.length} merges; SHA-256 of their lines: ${createHash('sha256')
+    .update(`${lines.join('\n')}\n`)
+    .digest('hex')}`,
+)
