@@ -108,16 +108,20 @@ export async function readBody(c: Context<Env>, maxBytes: number): Promise<Uint8
   if (Number(c.req.header('content-length') ?? 0) > maxBytes) throw tooLarge
   const pieces: Uint8Array[] = []
   let length = 0
+  const reader = c.req.raw.body?.getReader()
   try {
-    for await (const piece of c.req.raw.body ?? []) {
-      length += piece.length
-      if (length > maxBytes) throw tooLarge
-      pieces.push(piece)
+    // A little more than the limit is read and thrown away: a client must have sent its body to read the answer.
+    for (let piece = await reader?.read(); piece?.value; piece = await reader?.read()) {
+      length += piece.value.length
+      if (length > 4 * maxBytes) throw tooLarge
+      if (length > maxBytes) pieces.length = 0
+      else pieces.push(piece.value)
     }
   } catch (error) {
     if (CocoopError.is(error)) throw error
     throw new CocoopError('bad_request', `the body ended early: ${messageOf(error)}`, { cause: error })
   }
+  if (length > maxBytes) throw tooLarge
   const body = new Uint8Array(length)
   let start = 0
   for (const piece of pieces) {
