@@ -342,21 +342,21 @@ test('zero-shot takes templates, and an ensemble of them, and writes a bundle th
 test('publish, list, show and roll back in a folder', async () => {
   const store = ['--store', join(home, 'store')]
   expect(await run('bundles', ...store)).toMatchObject({ code: 0, stderr: expect.stringContaining('no bundles') })
-  const first = JSON.parse((await run('publish', 'whole', '--name', 'colours', ...store, '--json')).stdout) as {
+  const first = JSON.parse((await run('publish', 'whole', '--name', 'hues', ...store, '--json')).stdout) as {
     sha256: string
     previous: null
   }
   expect(first.previous).toBeNull()
-  expect(await run('bundles', 'rollback', 'colours', ...store)).toMatchObject({ code: 4 })
+  expect(await run('bundles', 'rollback', 'hues', ...store)).toMatchObject({ code: 4 })
   await run('zero-shot', '--data', data, '--out', 'plain.safetensors')
   const second = JSON.parse(
-    (await run('publish', 'plain.safetensors', '--name', 'colours', ...store, '--json')).stdout,
+    (await run('publish', 'plain.safetensors', '--name', 'hues', ...store, '--json')).stdout,
   ) as { sha256: string; previous: string }
   expect(second.previous).toBe(first.sha256)
-  expect((await run('bundles', 'list', ...store)).stdout).toMatch(/colours\s+zero-shot\s+4/)
-  expect(await run('bundles', 'rollback', 'colours', ...store)).toMatchObject({ code: 0 })
-  expect((await run('bundles', 'show', 'colours', ...store)).stdout).toContain(`${first.sha256.slice(0, 12)} (served)`)
-  expect(await run('eval', '--bundle', 'colours', '--data', data, ...store)).toMatchObject({
+  expect((await run('bundles', 'list', ...store)).stdout).toMatch(/hues\s+zero-shot\s+4/)
+  expect(await run('bundles', 'rollback', 'hues', ...store)).toMatchObject({ code: 0 })
+  expect((await run('bundles', 'show', 'hues', ...store)).stdout).toContain(`${first.sha256.slice(0, 12)} (served)`)
+  expect(await run('eval', '--bundle', 'hues', '--data', data, ...store)).toMatchObject({
     code: 0,
     stdout: expect.stringContaining('cocoop'),
   })

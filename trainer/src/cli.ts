@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 /** `cocoop-train`: a table of commands. This file alone writes results and ends the process. */
-import './node-version.ts'
 import type { Command } from './command.ts'
 import { bundles } from './commands/bundles.ts'
 import { dataset } from './commands/dataset.ts'

@@ -25,7 +25,7 @@ interface Check {
 }
 
 const CHECKS: readonly Check[] = [
-  { name: 'Node.js', remedy: '', check: () => process.version }, // cli.ts refuses one that is too old
+  { name: 'Node.js', remedy: '', check: () => process.version }, // the command refuses one that is too old
   {
     name: 'native addon',
     remedy: '`npm run build` in the clone builds it; without it nothing can be trained.',
