@@ -486,6 +486,17 @@ describe('the engine', () => {
     expect(engines.length).toBe(2)
   })
 
+  it('serves more bundles at once than it keeps', async () => {
+    const runtime = new Runtime({ store, createEngine, maxClassifiers: 1, maxWaiting: 1000 })
+    const run = async (i: number) => {
+      const classnames = i % 3 === 2 ? [`class ${i % 5}`, 'other'] : undefined
+      const options = { topK: 1, classnames, signal: new AbortController().signal }
+      return await runtime.classify({ name: index.kinds[i % 3] as string, sha256: undefined }, picture, options)
+    }
+    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => run(i)))
+    expect(answers.map(({ bundle }) => bundle.name)).toEqual(answers.map((_, i) => index.kinds[i % 3]))
+  })
+
   it('keeps its memory after hundreds of requests and many open vocabularies', async () => {
     let engine: Awaited<ReturnType<typeof createEngine>> | undefined
     const runtime = new Runtime({ store, createEngine: async () => (engine = await createEngine()) })

@@ -26,7 +26,7 @@ const Flags = z.strictObject({
 async function main(args: string[]): Promise<void> {
   const { help, ...values } = readFlags(args)
   if (help) return console.log(HELP)
-  const { store, port, host } = check(Flags, values, 'flags', 'bad_usage')
+  const { store, port, host } = check(Flags, values, 'flags', 'usage')
   const runtime = new Runtime({ store: new FsStore(store), createEngine })
   const { name } = await runtime.engine()
   const adminKey = process.env.ADMIN_KEY
@@ -59,13 +59,13 @@ function readFlags(args: string[]) {
     })
     return values
   } catch (cause) {
-    throw new CocoopError('bad_usage', messageOf(cause), { cause })
+    throw new CocoopError('usage', messageOf(cause), { cause })
   }
 }
 
 function fail(error: unknown): void {
   console.error(`serve: ${messageOf(error)}`)
-  process.exit(CocoopError.is(error) && error.code === 'bad_usage' ? 2 : 1)
+  process.exit(CocoopError.is(error) && error.code === 'usage' ? 2 : 1)
 }
 
 main(process.argv.slice(2)).catch(fail)
