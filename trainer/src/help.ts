@@ -38,7 +38,7 @@ export function commandHelp(command: Command): string {
         note(flag),
       ]
     })
-    const width = Math.min(36, Math.max(...rows.map(([name]) => name?.length ?? 0)))
+    const width = Math.min(42, Math.max(...rows.map(([name]) => name?.length ?? 0)))
     return rows.map(([name, text]) => `${name?.padEnd(width)}  ${text}`)
   }
   return [

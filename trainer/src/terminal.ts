@@ -85,7 +85,7 @@ export class Terminal {
   }
 
   #draw(text: string): void {
-    this.#live = text.slice(0, Math.max(20, (this.#stream.columns ?? 80) - 1))
+    this.#live = text.slice(0, Math.max(20, (this.#stream.columns || 80) - 1))
     this.#stream.write(`\r\u001b[2K${this.#live}`)
   }
 }
