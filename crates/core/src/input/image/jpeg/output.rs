@@ -71,7 +71,9 @@ impl Row {
         match (across, down) {
             (1, 1) => out.extend_from_slice(here),
             (2, 1) if component.width > 2 => {
-                double(here.len(), |i| 4 * u16::from(here[i]), out, [1 << 2, 2 << 2], 4)
+                sums.clear();
+                sums.extend(here.iter().map(|&sample| u16::from(sample)));
+                double::<2>(sums, out, [1, 2]);
             }
             (1, 2) => {
                 let bias = if above { 1 } else { 2 };
@@ -84,7 +86,7 @@ impl Row {
                 sums.extend(
                     here.iter().zip(row(near)).map(|(&a, &b)| 3 * u16::from(a) + u16::from(b)),
                 );
-                double(sums.len(), |i| sums[i], out, [8, 7], 4);
+                double::<4>(sums, out, [8, 7]);
             }
             _ => out.extend(here.iter().flat_map(|&sample| std::iter::repeat_n(sample, across))),
         }
@@ -92,18 +94,17 @@ impl Row {
 }
 
 /// Twice as many samples: each output is 3/4 of the nearer value and 1/4 of the farther, plus a bias of its side, over
-/// 2^`bits`; values carry a factor of 4 and the edges stand for their missing neighbours.
-fn double(
-    n: usize,
-    value: impl Fn(usize) -> u16,
-    out: &mut Vec<u8>,
-    [left, right]: [u16; 2],
-    bits: u32,
-) {
-    for i in 0..n {
-        let (before, this, after) =
-            (value(i.saturating_sub(1)), value(i), value((i + 1).min(n - 1)));
-        out.push(((3 * this + before + left) >> bits) as u8);
-        out.push(((3 * this + after + right) >> bits) as u8);
+/// 2^(`BITS` - 2). At the edges a value stands for its missing neighbour. At least two values.
+fn double<const BITS: u32>(values: &[u16], out: &mut Vec<u8>, [left, right]: [u16; 2]) {
+    let pair = |before: u16, this: u16, after: u16| {
+        [((3 * this + before + left) >> BITS) as u8, ((3 * this + after + right) >> BITS) as u8]
+    };
+    let n = values.len();
+    out.resize(2 * n, 0);
+    let pairs = out.as_chunks_mut::<2>().0;
+    pairs[0] = pair(values[0], values[0], values[1]);
+    for (out, window) in pairs[1..].iter_mut().zip(values.windows(3)) {
+        *out = pair(window[0], window[1], window[2]);
     }
+    pairs[n - 1] = pair(values[n - 2], values[n - 1], values[n - 1]);
 }

@@ -44,9 +44,17 @@ pub(super) fn inverse(block: &[i16; 64], quantization: &[u16; 64]) -> [[u8; 8]; 
         return [[to_sample(((value(0) << PASS_BITS) + 16) >> 5); 8]; 8];
     }
     let rows = std::array::from_fn(|y| Lanes(std::array::from_fn(|x| Wrapping(value(y * 8 + x)))));
-    let columns = transpose(&pass(rows, CONST_BITS - PASS_BITS));
-    let rows = transpose(&pass(columns, CONST_BITS + PASS_BITS + 3));
+    let (upper, lower) = block.split_at(32);
+    let is_low = [lower, &upper[4..8], &upper[12..16], &upper[20..24], &upper[28..]];
+    let is_low = is_low.iter().all(|part| part.iter().all(|&x| x == 0));
+    let rows = if is_low { both_passes::<true>(rows) } else { both_passes::<false>(rows) };
     rows.map(|row| row.0.map(|x| to_sample(x.0)))
+}
+
+/// `LOW`: only the 4 x 4 lowest frequencies are not zero, as in most blocks.
+fn both_passes<const LOW: bool>(rows: [Lanes; 8]) -> [Lanes; 8] {
+    let columns = transpose(&pass::<LOW>(rows, CONST_BITS - PASS_BITS));
+    transpose(&pass::<LOW>(columns, CONST_BITS + PASS_BITS + 3))
 }
 
 fn transpose(rows: &[Lanes; 8]) -> [Lanes; 8] {
@@ -54,7 +62,10 @@ fn transpose(rows: &[Lanes; 8]) -> [Lanes; 8] {
 }
 
 /// One-dimensional transform down each lane; the names of the values are those of `jidctint.c`.
-fn pass(x: [Lanes; 8], bits: usize) -> [Lanes; 8] {
+fn pass<const LOW: bool>(mut x: [Lanes; 8], bits: usize) -> [Lanes; 8] {
+    if LOW {
+        x[4..].fill(Lanes([Wrapping(0); 8])); // they are, and now the compiler knows
+    }
     let z1 = (x[2] + x[6]).times(4433);
     let (tmp2, tmp3) = (z1 - x[6].times(15137), z1 + x[2].times(6270));
     let (tmp0, tmp1) = ((x[0] + x[4]).times(1 << CONST_BITS), (x[0] - x[4]).times(1 << CONST_BITS));
