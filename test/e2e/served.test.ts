@@ -53,11 +53,13 @@ beforeAll(async () => {
         '--out',
         method,
       )
-    cocoopTrain('publish', method, '--name', method, '--wrangler', config)
+    cocoopTrain('publish', method, '--name', `served-${method}`, '--wrangler', config)
     cocoopTrain(
       'eval',
       '--bundle',
-      method,
+      `served-${method}`,
+      '--wrangler',
+      config,
       '--data',
       'emoji-backdrops',
       '--predictions',
@@ -84,7 +86,7 @@ test.each(METHODS)(
     let largest = 0
     for (const expected of lines.filter((_, i) => i % Math.ceil(lines.length / IMAGES) === 0)) {
       const image = await items.find(({ path }) => path === expected.path)?.read()
-      const answer = await fetch(`${worker.url}/classify?bundle=${method}&top_k=10`, {
+      const answer = await fetch(`${worker.url}/classify?bundle=served-${method}&top_k=10`, {
         method: 'POST',
         headers: { 'content-type': 'image/png' },
         body: Uint8Array.from(image ?? []),
