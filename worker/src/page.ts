@@ -16,6 +16,7 @@ export const html = (nonce: string): string => `<!doctype html>
   table { border-collapse: collapse; width: 100%; margin-top: 1rem }
   td, th { text-align: left; padding: .3rem .5rem .3rem 0; border-bottom: 1px solid GrayText }
   td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+  td:nth-child(2) { width: 40% }
   meter { width: 100% }
   pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
 </style>
@@ -73,7 +74,7 @@ export const html = (nonce: string): string => `<!doctype html>
       return row
     })
     $('result').tBodies[0].replaceChildren(...rows)
-    $('curl').textContent = "curl --data-binary @" + (image.name || 'image') + " -H 'content-type: " + headers['content-type'] + "' '" + url + "'"
+    $('curl').textContent = "curl --data-binary '@" + (image.name || 'image').replaceAll("'", "'\\\\''") + "' -H 'content-type: " + headers['content-type'] + "' '" + url + "'"
   }
   const run = (work) => work().catch((error) => say(error.message))
   function take(file) {
