@@ -120,17 +120,21 @@ async function start(argsOf) {
   const server = spawn(process.execPath, argsOf(String(port)), {
     cwd: work,
     env,
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let complaints = ''
+  server.stderr.on('data', (text) => {
+    complaints += text
   })
   servers.push(server)
   const url = `http://127.0.0.1:${port}`
   for (let i = 0; i < 120; i += 1) {
-    if (server.exitCode !== null) throw new Error(`the server ended with ${server.exitCode}`)
+    if (server.exitCode !== null) throw new Error(`the server ended with ${server.exitCode}\n${complaints}`)
     const response = await fetch(`${url}/health/ready`).catch(() => undefined)
     if (response?.ok) return url
     await sleep(500)
   }
-  throw new Error('the server is not ready after a minute')
+  throw new Error(`the server is not ready after a minute\n${complaints}`)
 }
 
 /** Sorted times of the answers, in milliseconds. */
