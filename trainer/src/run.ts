@@ -2,19 +2,18 @@
  * One training run from its flags to its bundle. Whatever stops it, --resume goes on to the same final bits:
  * the engine's state is saved at each epoch's end and on Ctrl-C, and all else follows from config.json and the data.
  */
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type EngineModel, type NativeModel, nativeEngine, type Progress, type Trainer } from 'cocoop/node'
-import { z } from 'zod'
+import { type EngineModel, type NativeModel, nativeEngine, type Trainer } from 'cocoop/node'
 import type { Context } from './command.ts'
 import type { Dataset } from './datasets/dataset.ts'
 import { openDataset } from './datasets/open.ts'
 import { codeOf, TrainError } from './errors.ts'
 import { evaluateBundle, type Figures, figures, harmonic } from './evaluate.ts'
-import { sha256, writeDurably } from './files.ts'
+import { readJson, sha256, writeDurably } from './files.ts'
 import { embedAll, type ReadOptions, readAll } from './images.ts'
+import { type Learned, learn, resumeHint } from './learn.ts'
 import { readModel } from './models.ts'
-import { formatDuration, formatRate, Meter } from './progress.ts'
+import { type Config, compare, readConfig } from './run-config.ts'
 import { RunFolder } from './run-folder.ts'
 import { type Classes, fingerprint, selectShots, selectSplit } from './select.ts'
 import { resolve, type TrainFlags, type TrainOptions, trainSpec } from './train-options.ts'
@@ -35,19 +34,9 @@ export interface RunResult {
   images_per_second: number
 }
 
-const Config = z.object({
-  version: z.string(),
-  options: z.record(z.string(), z.unknown()),
-  data: z.object({ name: z.string(), n_train: z.number(), n_cls: z.number(), fingerprint: z.string() }),
-  model: z.object({ id: z.string(), sha256: z.string() }),
-})
-/** config.json: enough to repeat the run by `--config`. */
-type Config = z.infer<typeof Config>
-
 /** A finished run's result, or `undefined`. */
 export async function finishedRun(folder: string): Promise<RunResult | undefined> {
-  const text = await readFile(join(folder, 'result.json'), 'utf8').catch(() => undefined)
-  return text === undefined ? undefined : (JSON.parse(text) as RunResult)
+  return (await readJson(join(folder, 'result.json'))) as RunResult | undefined
 }
 
 /**
@@ -106,91 +95,6 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     terminal.clear()
     untee()
   }
-}
-
-interface Learned {
-  loss: number
-  steps: number
-  seconds: number
-  images: number
-}
-
-/** Runs the epochs that are left; saves the state after each, and when stopped. */
-async function learn(trainer: Trainer, run: RunFolder, context: Context): Promise<Learned> {
-  const { terminal, signal } = context
-  const { epochs, batches } = trainer.plan
-  let { step, loss } = await restore(trainer, run, context)
-  const meter = new Meter(trainer.plan)
-  const started = performance.now()
-  let images = 0
-  let line = ''
-  // A callback of the engine cannot throw: a full disk is remembered, stops the epoch and is thrown from here.
-  const stop = new AbortController()
-  let failure: unknown
-  const onProgress = (event: Progress) => {
-    step = (event.epoch - 1) * batches + event.batch
-    images += event.images
-    line = meter.line(event)
-    terminal.status(line)
-    try {
-      run.metric({ kind: 'step', step, ...event })
-    } catch (cause) {
-      failure ??= cause
-      stop.abort()
-    }
-  }
-  while (step < epochs * batches) {
-    try {
-      const report = await trainer.epoch(onProgress, { signal: AbortSignal.any([signal, stop.signal]) })
-      if (failure !== undefined) throw failure
-      step = report.epoch * batches
-      loss = report.loss
-      run.metric({ kind: 'epoch', step, ...report })
-      run.log(
-        `epoch ${report.epoch}/${epochs}: loss ${report.loss.toFixed(4)}, training accuracy ${(100 * report.accuracy).toFixed(1)}%`,
-      )
-      await run.saveCheckpoint(step, trainer.state())
-    } catch (cause) {
-      if (failure !== undefined) throw failure
-      if (codeOf(cause) !== 'cancelled') throw cause
-      await run.saveCheckpoint(step, trainer.state())
-      terminal.clear()
-      throw new TrainError(
-        'cancelled',
-        `stopped after ${step} of ${epochs * batches} steps; nothing is lost`,
-        resumeHint(run),
-        { cause },
-      )
-    }
-  }
-  const seconds = (performance.now() - started) / 1000
-  if (line !== '') terminal.settle(line)
-  if (images > 0)
-    terminal.log(`trained on ${images} images in ${formatDuration(seconds)}: ${formatRate(images / seconds)} images/s`)
-  return { loss, steps: step, seconds, images }
-}
-
-/** Continues from the newest readable state, and from the start where there is none. */
-async function restore(
-  trainer: Trainer,
-  run: RunFolder,
-  { terminal }: Context,
-): Promise<{ step: number; loss: number }> {
-  for (const { step, path } of await run.checkpoints()) {
-    try {
-      trainer.restore(await readFile(path))
-    } catch (cause) {
-      if (codeOf(cause) !== 'bad_checkpoint') throw cause
-      terminal.warn(
-        `${path} cannot be read (${cause instanceof Error ? cause.message : cause}); trying the one before it`,
-      )
-      continue
-    }
-    const loss = await run.trimMetrics(step)
-    terminal.log(`going on after step ${step} of ${trainer.plan.epochs * trainer.plan.batches}`)
-    return { step, loss }
-  }
-  return { step: 0, loss: await run.trimMetrics(0) }
 }
 
 interface Finish {
@@ -264,48 +168,6 @@ async function test(
   return metrics
 }
 
-/** The stored config, after a check that the flags given now say nothing else. */
-async function readConfig(
-  run: RunFolder,
-  flags: TrainFlags,
-  given: ReadonlySet<string>,
-): Promise<Config & { options: TrainOptions }> {
-  const parsed = Config.safeParse(await run.readJson('config.json'))
-  if (!parsed.success) throw new TrainError('bad_checkpoint', `${run.file('config.json')} is not the config of a run`)
-  const stored = parsed.data.options
-  for (const key of given) {
-    if (key === 'out' || key === 'resume') continue
-    const now = flags[key as keyof TrainFlags]
-    if (stored[key] === now) continue
-    const message = `--${key.replaceAll('_', '-')} is ${JSON.stringify(now)}, the run was started with ${JSON.stringify(stored[key])}`
-    throw new TrainError(
-      'usage',
-      message,
-      '--resume goes on with the options that the run was started with; leave the others out.',
-    )
-  }
-  return { ...parsed.data, options: stored as unknown as TrainOptions }
-}
-
-/** Other images or another model would silently give other prompts. */
-function compare(run: RunFolder, stored: Config, now: Config, { terminal }: Context): void {
-  if (stored.data.fingerprint !== now.data.fingerprint) {
-    throw new TrainError(
-      'bad_data',
-      `the images of ${now.data.name} are not those that ${run.path} was started with`,
-      'Restore them, or start a new run.',
-    )
-  }
-  if (stored.model.sha256 !== now.model.sha256) {
-    throw new TrainError('model_mismatch', `the model ${now.model.id} is not the one that ${run.path} was started with`)
-  }
-  if (stored.version !== now.version) {
-    terminal.warn(
-      `the run was started by version ${stored.version}, this is ${now.version}: the result may differ in the last bits`,
-    )
-  }
-}
-
 function requireData({ data }: TrainFlags): string {
   if (data === undefined)
     throw new TrainError('usage', '--data is missing', '`cocoop-train dataset list` names the data sets.')
@@ -314,8 +176,4 @@ function requireData({ data }: TrainFlags): string {
 
 function defaultFolder({ method, shots, classes, seed }: TrainFlags, dataset: string): string {
   return join('runs', dataset, `${method}-${shots}shots-${classes}-seed${seed}`)
-}
-
-function resumeHint(run: RunFolder): string {
-  return `Go on with: cocoop-train train --resume --out ${run.path}`
 }

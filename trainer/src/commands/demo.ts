@@ -14,7 +14,7 @@ import { evaluateBundle, type Figures, figures, harmonic } from '../evaluate.ts'
 import { readJson, writeDurably } from '../files.ts'
 import { embedAll } from '../images.ts'
 import { DEFAULT_MODEL, readModel } from '../models.ts'
-import { type RunResult, runTraining } from '../run.ts'
+import { finishedRun, type RunResult, runTraining } from '../run.ts'
 import { selectSplit } from '../select.ts'
 import { findWranglerConfig } from '../stores.ts'
 import { table } from '../table.ts'
@@ -112,7 +112,7 @@ async function trained(out: string, fresh: boolean, context: Context): Promise<R
   const { terminal } = context
   if (fresh) await rm(out, { recursive: true, force: true })
   const begun = (await readJson(`${out}/config.json`)) !== undefined
-  if (begun && (await readJson(`${out}/result.json`)) !== undefined)
+  if ((await finishedRun(out)) !== undefined)
     terminal.log('the run of an earlier start is used again; --fresh trains anew')
   else if (begun) terminal.log('an earlier start was stopped: going on with its run; --fresh starts anew')
   const flags = TRAIN.parse({

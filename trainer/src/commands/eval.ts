@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { findBundle } from '../bundle-source.ts'
 import { defineCommand } from '../command.ts'
-import { TEST, testBundle } from '../test-bundle.ts'
+import { MEASURE, measureBundle } from '../measure.ts'
 
 export const evaluate = defineCommand({
   name: 'eval',
@@ -14,12 +14,12 @@ export const evaluate = defineCommand({
       value: 'FILE|RUN|NAME',
       short: 'b',
     }),
-    ...TEST,
+    ...MEASURE,
   }),
   examples: [
     'cocoop-train eval --bundle runs/mine --data emoji-backdrops --classes new',
     'cocoop-train eval --bundle backdrops --data emoji-backdrops-noisy --per-class --json',
     'cocoop-train eval --bundle runs/mine --data my-photos/ --predictions predictions.jsonl',
   ],
-  run: async (flags, context) => testBundle(await findBundle(flags.bundle, flags), flags, context),
+  run: async (flags, context) => measureBundle(await findBundle(flags.bundle, flags), flags, context),
 })

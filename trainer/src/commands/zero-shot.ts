@@ -4,16 +4,16 @@ import { z } from 'zod'
 import { defineCommand } from '../command.ts'
 import { openDataset } from '../datasets/open.ts'
 import { sha256, writeDurably } from '../files.ts'
+import { MEASURE, measureBundle } from '../measure.ts'
 import { readModel } from '../models.ts'
 import { selectClasses } from '../select.ts'
-import { TEST, testBundle } from '../test-bundle.ts'
 import { bundleName } from '../train-options.ts'
 
 export const zeroShot = defineCommand({
   name: 'zero-shot',
   summary: 'Test CLIP without learning, with templates for the class names',
   flags: z.object({
-    ...TEST,
+    ...MEASURE,
     template: z
       .array(z.string().includes('{}'))
       .default(['a photo of a {}.'])
@@ -41,7 +41,7 @@ export const zeroShot = defineCommand({
         metrics: {},
       },
     })
-    const result = await testBundle({ bytes, from: 'zero-shot CLIP' }, { ...flags, classes }, context)
+    const result = await measureBundle({ bytes, from: 'zero-shot CLIP' }, { ...flags, classes }, context)
     if (flags.out === undefined) return result
     await writeDurably(flags.out, bytes)
     context.print(`bundle ${flags.out} (${sha256(bytes).slice(0, 12)})`)

@@ -13,7 +13,7 @@ import { STORE } from './stores.ts'
 import { table } from './table.ts'
 import { SOURCE } from './train-options.ts'
 
-export const TEST = {
+export const MEASURE = {
   ...SOURCE,
   classes: z
     .enum(['all', 'base', 'new'])
@@ -28,10 +28,10 @@ export const TEST = {
   top_k: z.number().int().min(1).default(5).meta({ description: 'How many classes per image to write' }),
   ...STORE,
 }
-type TestFlags = z.output<z.ZodObject<typeof TEST>>
+type MeasureFlags = z.output<z.ZodObject<typeof MEASURE>>
 
 /** Tests a bundle as the flags say. Returns what --json prints. */
-export async function testBundle({ bytes, from }: BundleSource, flags: TestFlags, context: Context) {
+export async function measureBundle({ bytes, from }: BundleSource, flags: MeasureFlags, context: Context) {
   const engine = await nativeEngine()
   const metadata = engine.bundleMetadata(bytes)
   const dataset = await openDataset(flags.data)

@@ -1,0 +1,57 @@
+/** config.json of a run: written before anything slow begins, and what --resume is held to. */
+import { z } from 'zod'
+import type { Context } from './command.ts'
+import { TrainError } from './errors.ts'
+import type { RunFolder } from './run-folder.ts'
+import type { TrainFlags, TrainOptions } from './train-options.ts'
+
+const Config = z.object({
+  version: z.string(),
+  options: z.record(z.string(), z.unknown()),
+  data: z.object({ name: z.string(), n_train: z.number(), n_cls: z.number(), fingerprint: z.string() }),
+  model: z.object({ id: z.string(), sha256: z.string() }),
+})
+/** config.json: enough to repeat the run by `--config`. */
+export type Config = z.infer<typeof Config>
+
+/** The stored config, after a check that the flags given now say nothing else. */
+export async function readConfig(
+  run: RunFolder,
+  flags: TrainFlags,
+  given: ReadonlySet<string>,
+): Promise<Config & { options: TrainOptions }> {
+  const parsed = Config.safeParse(await run.readJson('config.json'))
+  if (!parsed.success) throw new TrainError('bad_checkpoint', `${run.file('config.json')} is not the config of a run`)
+  const stored = parsed.data.options
+  for (const key of given) {
+    if (key === 'out' || key === 'resume') continue
+    const now = flags[key as keyof TrainFlags]
+    if (stored[key] === now) continue
+    const message = `--${key.replaceAll('_', '-')} is ${JSON.stringify(now)}, the run was started with ${JSON.stringify(stored[key])}`
+    throw new TrainError(
+      'usage',
+      message,
+      '--resume goes on with the options that the run was started with; leave the others out.',
+    )
+  }
+  return { ...parsed.data, options: stored as unknown as TrainOptions }
+}
+
+/** Other images or another model would silently give other prompts. */
+export function compare(run: RunFolder, stored: Config, now: Config, { terminal }: Context): void {
+  if (stored.data.fingerprint !== now.data.fingerprint) {
+    throw new TrainError(
+      'bad_data',
+      `the images of ${now.data.name} are not those that ${run.path} was started with`,
+      'Restore them, or start a new run.',
+    )
+  }
+  if (stored.model.sha256 !== now.model.sha256) {
+    throw new TrainError('model_mismatch', `the model ${now.model.id} is not the one that ${run.path} was started with`)
+  }
+  if (stored.version !== now.version) {
+    terminal.warn(
+      `the run was started by version ${stored.version}, this is ${now.version}: the result may differ in the last bits`,
+    )
+  }
+}
