@@ -7,7 +7,6 @@ mod mojibake;
 
 use crate::{Error, Result};
 use std::sync::OnceLock;
-use unicode_general_category::{GeneralCategory, get_general_category};
 
 /// The start token.
 pub const SOT: u32 = 49406;
@@ -15,7 +14,7 @@ pub const SOT: u32 = 49406;
 pub const EOT: u32 = 49407;
 
 /// Pairs of ids as u16, little-endian; the pair at `rank` becomes the id `512 + rank`.
-const MERGES: &[[u8; 4]] = include_bytes!("tokenizer/merges.bin").as_chunks().0;
+static MERGES: &[[u8; 4]] = include_bytes!("tokenizer/merges.bin").as_chunks().0;
 const N_BYTES: u32 = 256;
 
 /// The ids of `text`, without start and end token. The words `<|startoftext|>` and `<|endoftext|>` become [`SOT`] and
@@ -116,25 +115,35 @@ enum Kind {
 
 impl Kind {
     fn of(c: char) -> Self {
-        use GeneralCategory as G;
-        if c.is_ascii_alphabetic() {
-            return Self::Letter;
-        }
-        if c == '\u{345}' {
+        match c {
+            'A'..='Z' | 'a'..='z' => Self::Letter,
             // The iota below is no letter, but its capital is; as the expression ignores case, no part of it takes it.
-            return Self::Space;
-        }
-        match get_general_category(c) {
-            G::UppercaseLetter
-            | G::LowercaseLetter
-            | G::TitlecaseLetter
-            | G::ModifierLetter
-            | G::OtherLetter => Self::Letter,
-            G::DecimalNumber | G::LetterNumber | G::OtherNumber => Self::Number,
+            '\u{345}' => Self::Space,
+            _ if c.is_numeric() => Self::Number,
+            _ if is_letter(c) => Self::Letter,
             _ if c.is_whitespace() => Self::Space,
             _ => Self::Other,
         }
     }
+}
+
+/// Unicode's general category L, which the standard library does not have.
+fn is_letter(c: char) -> bool {
+    static BOUNDS: OnceLock<Vec<u32>> = OnceLock::new();
+    // The table holds distances between the bounds of runs of letters: 7 bits per byte, low ones first, 0x80 for more.
+    let bounds = BOUNDS.get_or_init(|| {
+        let (mut bounds, mut bound, mut shift) = (Vec::new(), 0, 0);
+        for &byte in include_bytes!("tokenizer/letters.bin") {
+            bound += u32::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                bounds.push(bound);
+                shift = 0;
+            }
+        }
+        bounds
+    });
+    bounds.partition_point(|&bound| bound <= u32::from(c)) % 2 == 1
 }
 
 /// Appends the ids of one word: its bytes, the last one as the end of a word, then again and again the pair of lowest
@@ -279,6 +288,30 @@ mod tests {
             [2368, 320, 64, 1125, SOT, EOT + 1].map(decode),
             ["cat</w>", "a</w>", "a", "photo</w>", "<|startoftext|>", ""]
         );
+    }
+
+    /// To renew `letters.bin`, write `bytes` to it here.
+    #[test]
+    fn letters_and_numbers_are_those_of_unicode() {
+        use unicode_general_category::get_general_category;
+        let (mut bytes, mut last, mut inside) = (Vec::new(), 0, false);
+        for c in '\0'..=char::MAX {
+            let category = get_general_category(c).abbreviation();
+            if category.starts_with('L') != inside {
+                inside = !inside;
+                let mut distance = u32::from(c) - last;
+                last = u32::from(c);
+                while distance >= 0x80 {
+                    bytes.push(distance as u8 | 0x80);
+                    distance >>= 7;
+                }
+                bytes.push(distance as u8);
+            }
+            if category != "Cn" {
+                assert_eq!(c.is_numeric(), category.starts_with('N'), "{c:?}");
+            }
+        }
+        assert_eq!(bytes, include_bytes!("tokenizer/letters.bin"));
     }
 
     #[test]
