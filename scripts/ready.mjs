@@ -12,10 +12,7 @@ const fix = process.argv.includes('--fix')
 const env = { ...process.env }
 // Debian's Rust has neither formatter nor linter: rustup's own default toolchain has.
 if (env.RUSTUP_TOOLCHAIN === 'debian') delete env.RUSTUP_TOOLCHAIN
-const simd = {
-  RUSTFLAGS: '-C target-feature=+simd128',
-  CARGO_TARGET_DIR: join(env.CARGO_TARGET_DIR ?? 'target', 'wasm-simd'),
-}
+const simd = { RUSTFLAGS: '-C target-feature=+simd128' }
 const clippy = ['clippy', '--workspace', '--all-targets', '--', '-D', 'warnings']
 
 const steps = fix
