@@ -4,6 +4,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { stripVTControlCharacters } from 'node:util'
 import { TrainError } from './errors.ts'
 import { findWrangler, WRANGLER_ENV } from './stores.ts'
 
@@ -32,7 +33,7 @@ export async function startWorker({
   port?: number | undefined
   signal: AbortSignal
 }): Promise<WorkerProcess> {
-  const chosen = port ?? (await freePort(8787))
+  const chosen = port === undefined ? await freePort(8787) : await requireFree(port)
   const url = `http://127.0.0.1:${chosen}`
   const output = openSync(log, 'w')
   const flags = [
@@ -92,7 +93,11 @@ async function ready(url: string, child: ChildProcess, log: string, signal: Abor
 }
 
 function failed(message: string, log: string): TrainError {
-  const tail = readFileSync(log, 'utf8').trim().split('\n').slice(-5).join('\n')
+  const lines = stripVTControlCharacters(readFileSync(log, 'utf8')).split('\n')
+  const tail = lines
+    .filter((line) => line.trim() !== '')
+    .slice(-5)
+    .join('\n')
   return new TrainError(
     'worker_failed',
     `${message}:\n${tail}`,
@@ -108,6 +113,16 @@ function killGroup({ pid }: ChildProcess): void {
   } catch {
     // There is no such group any more: that is what was wanted.
   }
+}
+
+/** Another server at the port would otherwise be taken for the worker. */
+async function requireFree(port: number): Promise<number> {
+  if ((await tryPort(port)) !== undefined) return port
+  throw new TrainError(
+    'worker_failed',
+    `port ${port} is in use`,
+    'Choose another --port, or leave it out to get a free one.',
+  )
 }
 
 /** `wanted` if it is free, else any free port. */
