@@ -34,7 +34,7 @@ const suites = [
 /** Runs a command, shows its output as it comes, and returns it with the exit code. */
 function run([command, ...args]) {
   return new Promise((done) => {
-    const colour = process.stdout.isTTY ? { FORCE_COLOR: '1', CARGO_TERM_COLOR: 'always' } : {}
+    const colour = process.stdout.isTTY ? { FORCE_COLOR: '1', CARGO_TERM_COLOR: 'always' } : { NO_COLOR: '1' }
     const env = { ...process.env, ...colour, WRANGLER_SEND_METRICS: 'false' }
     const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
