@@ -109,13 +109,13 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Image> {
             0xdb => reader.read_quantization(segment)?,
             0xdd => match segment {
                 [high, low, ..] => {
-                    reader.restart_interval = u16::from_be_bytes([*high, *low]).into()
+                    reader.restart_interval = u16::from_be_bytes([*high, *low]).into();
                 }
                 _ => return Err(truncated()),
             },
             0xe0 => reader.jfif |= segment.len() >= 14 && segment.starts_with(b"JFIF\0"),
             0xee if segment.len() >= 12 && segment.starts_with(b"Adobe") => {
-                reader.adobe = Some(segment[11])
+                reader.adobe = Some(segment[11]);
             }
             _ => {}
         }

@@ -148,12 +148,12 @@ fn restore_byte_a0(bytes: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Java's zero (C0 80) and surrogate pairs (CESU-8) as plain UTF-8.
+/// Java's zero (C0 80) and surrogate pairs (CESU-8) as plain UTF-8. A line's end after C0 is taken for the 80, as by ftfy.
 fn decode_variants(bytes: &[u8]) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
     while let Some((&byte, tail)) = rest.split_first() {
         match rest {
-            [0xc0, 0x80, tail @ ..] => {
+            [0xc0, next, tail @ ..] if *next == 0x80 || (*next == b'\n' && tail.is_empty()) => {
                 out.push(0);
                 rest = tail;
             }

@@ -65,7 +65,7 @@ impl Row {
             |y: usize| &component.samples[y * component.blocks_across * 8..][..component.width];
         let here = row(y / down);
         // The nearer of the rows above and below; at the edges the row itself.
-        let above = y % 2 == 0;
+        let above = y.is_multiple_of(2);
         let near =
             if above { (y / 2).saturating_sub(1) } else { (y / 2 + 1).min(component.height - 1) };
         match (across, down) {
