@@ -166,16 +166,22 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Image> {
     if got > limit {
         return Err(Error::ImageTooLarge { what: "size in bytes", got, limit });
     }
-    let decoder = match bytes {
-        [0x89, b'P', b'N', b'G', ..] => png::decode,
-        [0xff, 0xd8, 0xff, ..] => jpeg::decode,
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::decode,
-        [b'G', b'I', b'F', b'8', ..] => gif::decode,
-        _ => return Err(Error::ImageFormat),
-    };
+    let decoder = decoder_of(bytes)?;
     // A decoder's own bug must not take the process down; wasm32 cannot catch, there it ends the instance.
     std::panic::catch_unwind(|| decoder(bytes, limits))
         .unwrap_or_else(|_| Err(broken("the decoder failed")))
+}
+
+type Decoder = fn(&[u8], &Limits) -> Result<Image>;
+
+fn decoder_of(bytes: &[u8]) -> Result<Decoder> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Ok(png::decode),
+        [0xff, 0xd8, 0xff, ..] => Ok(jpeg::decode),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(webp::decode),
+        [b'G', b'I', b'F', b'8', ..] => Ok(gif::decode),
+        _ => Err(Error::ImageFormat),
+    }
 }
 
 /// A damaged or unsupported file.
@@ -198,4 +204,111 @@ pub fn probe(size: usize) -> Image {
         }
     }
     Image::new(size, size, Mode::Rgb, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Random};
+    use std::time::{Duration, Instant};
+
+    /// The golden inputs, without the large ones: every format and mode.
+    fn samples() -> Vec<(String, Vec<u8>)> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/preprocess/in");
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut samples: Vec<_> = entries
+            .map(|path| (path.display().to_string(), std::fs::read(path).unwrap()))
+            .collect();
+        samples.retain(|(_, bytes)| bytes.len() < 400_000);
+        samples.sort();
+        assert!(samples.len() > 15);
+        samples
+    }
+
+    #[test]
+    fn damaged_files_are_errors_or_images_but_never_panics() {
+        let limits = Limits { max_pixels: 1_000_000, ..Limits::default() };
+        let mut random = Random::new(1, Purpose::Init, [0, 0]);
+        for (name, whole) in samples() {
+            let mut attempt = |bytes: &[u8]| {
+                let start = Instant::now();
+                if let Ok(image) = decoder_of(bytes).and_then(|decode| decode(bytes, &limits)) {
+                    assert!(image.width * image.height <= 1_000_000);
+                    assert_eq!(image.to_rgb().data.len(), image.width * image.height * 3);
+                }
+                assert!(start.elapsed() < Duration::from_secs(5), "{name}");
+            };
+            for _ in 0..30 {
+                attempt(&whole[..random.below(whole.len())]);
+                let mut bytes = whole.clone();
+                // The head holds the headers, where a changed byte means most.
+                let end = if random.unit() < 0.5 { whole.len().min(700) } else { whole.len() };
+                for _ in 0..=random.below(6) {
+                    bytes[random.below(end)] = random.bits() as u8;
+                }
+                attempt(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_cut_in_half_is_an_error() {
+        for (name, bytes) in samples().into_iter().filter(|(_, bytes)| bytes.len() > 400) {
+            let got = decode(&bytes[..bytes.len() / 2], &Limits::default());
+            assert!(matches!(got, Err(Error::Image { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_refused_before_pixels_are_made() {
+        let mut png = Vec::new();
+        ::png::Encoder::new(&mut png, 60_000, 60_000).write_header().unwrap();
+        let mut long = Vec::new();
+        ::png::Encoder::new(&mut long, 1, 1 << 20).write_header().unwrap();
+        let jpeg =
+            b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01"
+                .to_vec();
+        let gif =
+            b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x4c\x01\0;".to_vec();
+        let mut webp =
+            b"RIFF\x1e\0\0\0WEBPVP8 \x12\0\0\0\x10\0\0\x9d\x01\x2a\xff\x3f\xff\x3f".to_vec();
+        webp.extend([0; 8]);
+        for bytes in [png, long, jpeg, gif, webp] {
+            let got = decode(&bytes, &Limits::default());
+            assert!(matches!(got, Err(Error::ImageTooLarge { .. })), "{got:?}");
+        }
+        let small = Limits { max_bytes: 99, max_pixels: 1 };
+        assert!(matches!(
+            decode(&[0xff; 100], &small),
+            Err(Error::ImageTooLarge { limit: 99, .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_no_image_is_named_so() {
+        for bytes in [&b""[..], b"<svg/>", b"\xff\xd8", b"RIFF\0\0\0\0WAVE", b"BM"] {
+            assert_eq!(decode(bytes, &Limits::default()), Err(Error::ImageFormat));
+        }
+    }
+
+    #[test]
+    fn every_mode_becomes_rgb_as_in_pillow() {
+        let rgb = |mode, data: &[u8]| Image::new(1, 1, mode, data.to_vec()).to_rgb().data;
+        assert_eq!(rgb(Mode::Bilevel, &[255]), [255; 3]);
+        assert_eq!(rgb(Mode::La, &[9, 0]), [9; 3]);
+        assert_eq!(rgb(Mode::I16, &[77, 0]), [77; 3]);
+        assert_eq!(rgb(Mode::I16, &[0, 1]), [255; 3]);
+        assert_eq!(rgb(Mode::Rgba, &[1, 2, 3, 0]), [1, 2, 3]);
+        assert_eq!(rgb(Mode::Cmyk, &[0, 128, 255, 55]), [200, 100, 0]);
+        let palette = vec![[0; 3], [4, 5, 6]];
+        let image = Image { palette, ..Image::new(3, 1, Mode::P, vec![1, 0, 2]) };
+        assert_eq!(image.to_rgb().data, [4, 5, 6, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_probe_never_changes() {
+        use sha2::{Digest, Sha256};
+        let hash = |size| Sha256::digest(probe(size).data)[..4].to_vec();
+        assert_eq!((hash(64), hash(224)), (vec![218, 153, 246, 139], vec![189, 24, 134, 46]));
+    }
 }

@@ -221,3 +221,86 @@ fn nearest(image: &Image, width: usize, height: usize, window: Window) -> Vec<u8
     let rows = positions(image.height, height, window.top, window.height);
     rows.iter().flat_map(|y| columns.iter().map(move |x| image.data[y * image.width + x])).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::image::probe;
+    use crate::random::{Purpose, Random};
+
+    fn noise(width: usize, height: usize, mode: Mode) -> Image {
+        let mut random = Random::new(7, Purpose::Init, [width as u64, height as u64]);
+        let data = (0..width * height * mode.bytes()).map(|_| random.bits() as u8).collect();
+        let palette = if mode == Mode::P { vec![[1, 2, 3]; 256] } else { Vec::new() };
+        Image { palette, ..Image::new(width, height, mode, data) }
+    }
+
+    fn whole(width: usize, height: usize) -> Window {
+        Window { left: 0, top: 0, width, height }
+    }
+
+    #[test]
+    fn a_window_is_that_part_of_the_whole() {
+        let modes = [
+            Mode::Bilevel,
+            Mode::L,
+            Mode::La,
+            Mode::I16,
+            Mode::P,
+            Mode::Rgb,
+            Mode::Rgba,
+            Mode::Cmyk,
+        ];
+        for (mode, (width, height)) in
+            modes.into_iter().flat_map(|mode| [(9, 40), (70, 31), (37, 29)].map(|s| (mode, s)))
+        {
+            let image = noise(37, 29, mode);
+            let full = resize(&image, width, height, whole(width, height));
+            let window = Window { left: 3, top: 11, width: 5, height: 17 };
+            let part = resize(&image, width, height, window);
+            assert_eq!(part, full.crop(3, 11, 5, 17), "{mode:?} {width}x{height}");
+        }
+    }
+
+    /// Against the definition in floating point: two roundings and clips to bytes, so at most two units apart.
+    #[test]
+    fn it_is_cubic_convolution() {
+        let image = noise(23, 17, Mode::L);
+        for (width, height) in [(7, 5), (50, 40), (23, 60), (90, 17)] {
+            let got = resize(&image, width, height, whole(width, height));
+            let along = |n_in: usize, n_out: usize, out: usize, value: &dyn Fn(usize) -> f64| {
+                let scale = n_in as f64 / n_out as f64;
+                let (center, wide) = ((out as f64 + 0.5) * scale, scale.max(1.0));
+                let weights: Vec<f64> =
+                    (0..n_in).map(|i| cubic((i as f64 + 0.5 - center) / wide)).collect();
+                let sum: f64 = weights.iter().sum();
+                (weights.iter().enumerate().map(|(i, w)| w * value(i)).sum::<f64>() / sum)
+                    .clamp(0.0, 255.0)
+            };
+            for (i, &byte) in got.data.iter().enumerate() {
+                let row =
+                    |y: usize| along(23, width, i % width, &|x| f64::from(image.data[y * 23 + x]));
+                let expected = along(17, height, i / width, &row);
+                assert!((f64::from(byte) - expected).abs() <= 2.0, "{byte} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flat_image_stays_flat_and_transparent_colours_do_not_bleed() {
+        let image = Image::new(50, 40, Mode::Rgb, vec![200; 50 * 40 * 3]);
+        assert!(resize(&image, 7, 90, whole(7, 90)).data.iter().all(|&byte| byte == 200));
+        // Opaque red beside transparent green.
+        let data = (0..16)
+            .flat_map(|i| if i % 4 < 2 { [255, 0, 0, 255] } else { [0, 255, 0, 0] })
+            .collect();
+        let small = resize(&Image::new(4, 4, Mode::Rgba, data), 3, 3, whole(3, 3));
+        assert!(small.data.chunks(4).all(|pixel| pixel[1] == 0), "{:?}", small.data);
+    }
+
+    #[test]
+    fn the_same_size_is_the_same_image() {
+        let image = probe(20);
+        assert_eq!(resize(&image, 20, 20, whole(20, 20)), image);
+    }
+}

@@ -34,3 +34,54 @@ pub fn normalize(rgb: &[u8], size: usize, out: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::image::{Mode, probe};
+
+    /// Ten columns of brightness 0, 10, ..., 90.
+    fn columns(width: usize, height: usize) -> Image {
+        let data = (0..width * height).map(|i| (i % width * 10) as u8).collect();
+        Image::new(width, height, Mode::L, data)
+    }
+
+    #[test]
+    fn the_crop_is_central_and_halves_round_to_even() {
+        // 1 pixel too many starts at 0 (0.5), 3 at 2 (1.5), 5 at 2 (2.5), 7 at 4 (3.5).
+        for (extra, first) in [(1, 0), (3, 2), (5, 2), (7, 4)] {
+            let view = test_view(&columns(2 + extra, 2), 2);
+            assert_eq!(
+                view[..6],
+                [
+                    first * 10,
+                    first * 10,
+                    first * 10,
+                    (first + 1) * 10,
+                    (first + 1) * 10,
+                    (first + 1) * 10
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn extreme_shapes_have_a_view() {
+        for (width, height) in [(1, 1), (1, 9000), (9000, 1), (3, 2)] {
+            let image = Image::new(width, height, Mode::L, vec![7; width * height]);
+            assert_eq!(test_view(&image, 16), vec![7; 16 * 16 * 3]);
+        }
+    }
+
+    #[test]
+    fn normalizing_separates_the_channels() {
+        let mut out = vec![0.0; 2 * 2 * 3];
+        let mut rgb = probe(2).data;
+        rgb[..3].copy_from_slice(&[255, 0, 51]);
+        normalize(&rgb, 2, &mut out);
+        let expected = [(1.0 - MEAN[0]) / STD[0], -MEAN[1] / STD[1], (0.2 - MEAN[2]) / STD[2]];
+        for (channel, expected) in expected.into_iter().enumerate() {
+            assert!((out[channel * 4] - expected).abs() < 1e-6);
+        }
+    }
+}

@@ -345,3 +345,62 @@ fn refine_band(
         *end_of_band -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of T.81, table K.3: DC of luminance.
+    fn luminance() -> Huffman {
+        Huffman::new(
+            &[0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn codes_short_and_long_are_read() {
+        // One code of each length 1..=16: k ones and a zero, the value being k.
+        let table = Huffman::new(&[1; 16], &std::array::from_fn::<u8, 16, _>(|i| i as u8)).unwrap();
+        for k in 0..16u32 {
+            let word = (0xffff_u32 << (16 - k)) as u16; // k ones, then zeros
+            let [high, low] = word.to_be_bytes();
+            let stuffed: Vec<u8> = [high, low, 0x55]
+                .into_iter()
+                .flat_map(|byte| if byte == 0xff { vec![0xff, 0] } else { vec![byte] })
+                .collect();
+            let mut bits = Bits::new(&stuffed);
+            assert_eq!(u32::from(bits.code(&table)), k);
+            assert!(!bits.is_past_end());
+        }
+        // 00 is category 0, 010 is 1, 111111110 is 11.
+        let mut bits = Bits::new(&[0b0001_0111, 0b1111_1000]);
+        assert_eq!([0; 3].map(|_| bits.code(&luminance())), [0, 1, 11]);
+    }
+
+    #[test]
+    fn signed_numbers_follow_the_standard() {
+        // Size 3: 000 is -7, 011 is -4, 100 is 4, 111 is 7.
+        let mut bits = Bits::new(&[0b0000_1110, 0b0111_0000]);
+        assert_eq!([0; 4].map(|_| bits.signed(3)), [-7, -4, 4, 7]);
+        assert_eq!(bits.signed(0), 0);
+    }
+
+    #[test]
+    fn the_end_of_the_file_is_noticed_and_a_marker_gives_zeros() {
+        let mut bits = Bits::new(&[0xab]);
+        assert_eq!((bits.take(8), bits.is_past_end()), (0xab, false));
+        assert_eq!((bits.take(1), bits.is_past_end()), (0, true));
+        let mut bits = Bits::new(&[0xab, 0xff, 0xd9]);
+        assert_eq!((bits.take(16), bits.is_past_end()), (0xab00, false));
+    }
+
+    #[test]
+    fn tables_with_too_many_codes_are_refused() {
+        assert!(
+            Huffman::new(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[1, 2, 3]).is_err()
+        );
+        assert!(Huffman::new(&[255; 16], &[0; 255 * 16]).is_err());
+    }
+}
