@@ -42,10 +42,11 @@ step() {
     return 1
   fi
 }
+# A function cannot be run by `timeout`; those here have limits of their own.
 within() {
   local limit=$1
   shift
-  if command -v timeout >/dev/null; then timeout "$limit" "$@"; else "$@"; fi
+  if command -v timeout >/dev/null && [ "$(type -t "$1")" = file ]; then timeout "$limit" "$@"; else "$@"; fi
 }
 
 # --- Node.js ------------------------------------------------------------------
@@ -92,7 +93,7 @@ rust_is_ready() { command -v cargo >/dev/null && rust_is_new && rust_has_target;
 # fetch URL FILE, with whatever this machine has.
 fetch() {
   if command -v curl >/dev/null; then
-    curl -sSfL --connect-timeout 10 -o "$2" "$1"
+    curl -sSfL --connect-timeout 10 --max-time 300 -o "$2" "$1"
   elif command -v wget >/dev/null; then
     wget -q --timeout=10 --tries=1 -O "$2" "$1"
   else
