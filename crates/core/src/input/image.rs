@@ -230,7 +230,7 @@ mod tests {
         let limits = Limits { max_pixels: 1_000_000, ..Limits::default() };
         let mut random = Random::new(1, Purpose::Init, [0, 0]);
         for (name, whole) in samples() {
-            let mut attempt = |bytes: &[u8]| {
+            let attempt = |bytes: &[u8]| {
                 let start = Instant::now();
                 if let Ok(image) = decoder_of(bytes).and_then(|decode| decode(bytes, &limits)) {
                     assert!(image.width * image.height <= 1_000_000);
