@@ -3,6 +3,7 @@
 //! `cargo run --release -p cocoop-core --example text_layouts -- [--json] [--rounds 5]`
 
 #[path = "../tests/parity/synthetic.rs"]
+#[allow(dead_code, reason = "the images are for the tests")]
 mod synthetic;
 
 use cocoop_core::model::block::Workspace;
@@ -24,13 +25,16 @@ const N_CTX: usize = 4;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let after = |flag: &str| args.iter().position(|arg| arg == flag).and_then(|i| args.get(i + 1));
-    let rounds: usize = after("--rounds").map_or(5, |n| n.parse().expect("--rounds takes a number"));
+    let rounds: usize =
+        after("--rounds").map_or(5, |n| n.parse().expect("--rounds takes a number"));
     let clip = synthetic::clip(&synthetic::dims("ViT-B/16").expect("a known model"));
     let width = clip.text.width();
     let ctx = Learner::random_ctx(N_CTX, width, 1);
     let prompts: Vec<_> = CLASSES
         .split_whitespace()
-        .map(|name| around_ctx(name, 0, N_CTX, false, ClassTokenPosition::End, 77).expect("a short name"))
+        .map(|name| {
+            around_ctx(name, 0, N_CTX, false, ClassTokenPosition::End, 77).expect("a short name")
+        })
         .collect();
     let layouts = [Sharing::Trie, Sharing::Packed, Sharing::Padded(77)].map(|sharing| {
         let all_leave = matches!(sharing, Sharing::Padded(_)); // the original computes every row of every block
@@ -45,7 +49,13 @@ fn main() {
             let x = rows.embed(&clip.text, &clip.text.tokens, &ctx, N_CTX, &[]);
             let features = clip.text.encode(&Cpu, &mut work, &x, &rows.plan);
             let forward = start.elapsed().as_secs_f64();
-            let dx = clip.text.backward(&Cpu, &mut work, &vec![1e-3; features.len()], &rows.plan, rows.len());
+            let dx = clip.text.backward(
+                &Cpu,
+                &mut work,
+                &vec![1e-3; features.len()],
+                &rows.plan,
+                rows.len(),
+            );
             assert_eq!(dx.len(), x.len());
             if round > 0 {
                 times[0][l].push(forward); // the first round packs the transposed weights

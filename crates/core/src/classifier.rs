@@ -46,17 +46,26 @@ impl<O: Ops> Classifier<O> {
     /// # Errors
     /// [`Error::ModelMismatch`] if the bundle was made for another model; [`Error::Classes`] if `classnames` are none,
     /// or others than those that class-specific vectors were learned for; [`Error::Text`], [`Error::TextTooLong`].
-    pub fn open(clip: Arc<Clip<O>>, mut bundle: Bundle, classnames: Option<Vec<String>>) -> Result<Self> {
+    pub fn open(
+        clip: Arc<Clip<O>>,
+        mut bundle: Bundle,
+        classnames: Option<Vec<String>>,
+    ) -> Result<Self> {
         let Metadata { model, prompt, method, .. } = &bundle.metadata;
         if model.sha256 != clip.sha256 {
             let (id, expected, got) = (model.id.clone(), model.sha256.clone(), clip.sha256.clone());
             return Err(Error::ModelMismatch { id, expected, got });
         }
         let shape = [("embed_dim", model.embed_dim, clip.config.embed_dim)];
-        let width = bundle.learner.as_ref().map(|learner| ("ctx_dim", learner.ctx_dim, clip.text.width()));
+        let width =
+            bundle.learner.as_ref().map(|learner| ("ctx_dim", learner.ctx_dim, clip.text.width()));
         for (name, expected, got) in shape.into_iter().chain(width) {
             if expected != got {
-                return Err(Error::Shape { name: name.into(), expected: vec![expected], got: vec![got] });
+                return Err(Error::Shape {
+                    name: name.into(),
+                    expected: vec![expected],
+                    got: vec![got],
+                });
             }
         }
         let other = classnames.filter(|names| *names != bundle.metadata.classnames);
@@ -68,16 +77,23 @@ impl<O: Ops> Classifier<O> {
         let names = other.as_ref().unwrap_or(&bundle.metadata.classnames);
         let head = match (&bundle.learner, &bundle.text_features) {
             (_, Some(features)) if other.is_none() => Head::Static(features.clone()),
-            (None, _) => Head::Static(zero_shot::text_features(&clip, &mut work, names, &prompt.templates)?),
+            (None, _) => {
+                Head::Static(zero_shot::text_features(&clip, &mut work, names, &prompt.templates)?)
+            }
             (Some(learner), _) => {
                 let position = prompt.class_token_position;
                 let context_length = clip.config.context_length;
-                let mut learned = Learned::new(learner.clone(), names, position, context_length, Sharing::Trie)?;
+                let mut learned =
+                    Learned::new(learner.clone(), names, position, context_length, Sharing::Trie)?;
                 if *method == Method::Cocoop {
                     Head::Conditional(learned)
                 } else {
                     let any_image = vec![0.0; clip.config.embed_dim];
-                    Head::Static(learned.forward(&clip, &clip.text.tokens, &mut work, &any_image).text_features)
+                    Head::Static(
+                        learned
+                            .forward(&clip, &clip.text.tokens, &mut work, &any_image)
+                            .text_features,
+                    )
                 }
             }
         };
@@ -104,7 +120,11 @@ impl<O: Ops> Classifier<O> {
     /// Scores of `image_features` (batch, `embed_dim`), L2-normalised. `cancelled` is asked between batches.
     /// # Errors
     /// [`Error::Shape`] if these are no whole features; [`Error::Cancelled`].
-    pub fn score(&mut self, image_features: &[f32], cancelled: &dyn Fn() -> bool) -> Result<Scores> {
+    pub fn score(
+        &mut self,
+        image_features: &[f32],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Scores> {
         let (embed_dim, n_cls) = (self.clip.config.embed_dim, self.metadata().classnames.len());
         if !image_features.len().is_multiple_of(embed_dim) {
             let (expected, got) = (vec![embed_dim], vec![image_features.len()]);
@@ -121,7 +141,9 @@ impl<O: Ops> Classifier<O> {
             }
             let Self { clip, bundle, head, work } = self;
             match head {
-                Head::Static(text) => all.extend(logits(clip.logit_scale, features, text, n_cls, embed_dim)),
+                Head::Static(text) => {
+                    all.extend(logits(clip.logit_scale, features, text, n_cls, embed_dim));
+                }
                 Head::Conditional(learned) => {
                     let tokens = bundle.tokens.as_ref().unwrap_or(&clip.text.tokens);
                     all.extend(learned.forward(clip, tokens, work, features).logits);
@@ -147,7 +169,8 @@ impl<O: Ops> Classifier<O> {
             return Err(Error::Classes { why: "the probe is for the bundle's own classes".into() });
         }
         let largest = expected.iter().fold(f32::MIN_POSITIVE, |max, z| max.max(z.abs()));
-        let difference = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let difference =
+            logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         Ok(difference / largest)
     }
 }
@@ -166,7 +189,12 @@ fn probe_logits<O: Ops>(clip: &Clip<O>, classifier: &mut Classifier<O>) -> Resul
     let pixels = clip.pixels(&transform::test_view(&probe(size), size));
     let features = clip.image_features(&mut classifier.work, &pixels);
     let scale = clip.logit_scale.exp();
-    Ok(classifier.score(&features, &|| false)?.cosines.into_iter().map(|cosine| cosine * scale).collect())
+    Ok(classifier
+        .score(&features, &|| false)?
+        .cosines
+        .into_iter()
+        .map(|cosine| cosine * scale)
+        .collect())
 }
 
 /// A bundle of hand-written templates.
@@ -174,6 +202,20 @@ fn probe_logits<O: Ops>(clip: &Clip<O>, classifier: &mut Classifier<O>) -> Resul
 /// Of [`zero_shot::text_features`].
 pub fn zero_shot_bundle<O: Ops>(clip: &Arc<Clip<O>>, metadata: Metadata) -> Result<Bundle> {
     let mut work = Workspace::inference();
-    let features = zero_shot::text_features(clip, &mut work, &metadata.classnames, &metadata.prompt.templates)?;
-    with_probe(clip, Bundle { metadata, learner: None, text_features: Some(features), tokens: None, probe_logits: vec![] })
+    let features = zero_shot::text_features(
+        clip,
+        &mut work,
+        &metadata.classnames,
+        &metadata.prompt.templates,
+    )?;
+    with_probe(
+        clip,
+        Bundle {
+            metadata,
+            learner: None,
+            text_features: Some(features),
+            tokens: None,
+            probe_logits: vec![],
+        },
+    )
 }

@@ -92,7 +92,13 @@ pub fn subsample_indices(labels: &[u32], half: &str) -> Result<String> {
     let half = match half {
         "base" => Half::Base,
         "new" => Half::New,
-        _ => return Err(Error::Option { name: "half".into(), expected: "base or new".into(), got: half.into() }),
+        _ => {
+            return Err(Error::Option {
+                name: "half".into(),
+                expected: "base or new".into(),
+                got: half.into(),
+            });
+        }
     };
     let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
     let cut = subsample(&labels, half);

@@ -21,7 +21,9 @@ pub enum Error {
     Model { why: String },
     #[error("bundle: {why}")]
     Bundle { why: String },
-    #[error("the bundle was made for the model `{id}` with SHA-256 {expected}, the loaded model's is {got}")]
+    #[error(
+        "the bundle was made for the model `{id}` with SHA-256 {expected}, the loaded model's is {got}"
+    )]
     ModelMismatch { id: String, expected: String, got: String },
     #[error("label {label} is outside 0..{n_cls}")]
     Label { label: usize, n_cls: usize },

@@ -1,5 +1,5 @@
 //! Random numbers as a function of (seed, what for, counters): no generator has a state to save, so a resumed run
-//! draws what the uninterrupted one would have drawn. SplitMix64's finaliser over mixed keys.
+//! draws what the uninterrupted one would have drawn. `SplitMix64`'s finaliser over mixed keys.
 
 /// What a stream of random numbers is for. Streams with different purposes are independent.
 #[derive(Clone, Copy, Debug)]

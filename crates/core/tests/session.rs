@@ -41,8 +41,17 @@ fn spec(method: &str, change: &dyn Fn(&mut serde_json::Value)) -> TrainSpec {
 /// Seven pictures: with batches of two the last is dropped.
 fn session(spec: TrainSpec) -> Result<Session> {
     let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/preprocess/in/");
-    let names = ["small_32x32", "tiny_1x1", "gray_301x200", "rgb_224x224", "la_120x99", "rgb_225x231", "rgb_375x501"];
-    let images = names.iter().map(|name| std::fs::read(format!("{inputs}{name}.png")).unwrap()).collect();
+    let names = [
+        "small_32x32",
+        "tiny_1x1",
+        "gray_301x200",
+        "rgb_224x224",
+        "la_120x99",
+        "rgb_225x231",
+        "rgb_375x501",
+    ];
+    let images =
+        names.iter().map(|name| std::fs::read(format!("{inputs}{name}.png")).unwrap()).collect();
     Session::new(Arc::clone(&CLIP), spec, images, vec![0, 1, 2, 0, 1, 2, 0])
 }
 
@@ -68,7 +77,12 @@ fn train(spec: &TrainSpec, stop_after: Option<usize>) -> Vec<u8> {
 }
 
 fn about() -> About {
-    About { name: "test".into(), model_id: "tiny".into(), training: Map::new(), metrics: Map::new() }
+    About {
+        name: "test".into(),
+        model_id: "tiny".into(),
+        training: Map::new(),
+        metrics: Map::new(),
+    }
 }
 
 #[test]
@@ -103,32 +117,52 @@ fn seeds_and_options_change_the_result() {
 #[test]
 fn a_batchs_gradient_is_the_mean_of_its_images() {
     let (dim, width) = (CLIP.config.embed_dim, CLIP.text.width());
-    let learner =
-        Learner::new(Learner::random_ctx(4, width, 3), 4, width, false, Some(MetaNet::random(dim, width, 3)));
+    let learner = Learner::new(
+        Learner::random_ctx(4, width, 3),
+        4,
+        width,
+        false,
+        Some(MetaNet::random(dim, width, 3)),
+    );
     let names = CLASSES.map(String::from);
-    let mut learned = Learned::new(learner, &names, ClassTokenPosition::End, 77, Sharing::Trie).unwrap();
+    let mut learned =
+        Learned::new(learner, &names, ClassTokenPosition::End, 77, Sharing::Trie).unwrap();
     let mut work = Workspace::training(CLIP.text.layers());
     let pixels: Vec<f32> = (0..8).flat_map(|k| synthetic::image(k, 32)).collect();
     let features = CLIP.image_features(&mut Workspace::inference(), &pixels);
     let labels = [0, 1, 2, 0, 1, 2, 0, 1];
     let mut gradient = |features: &[f32], labels: &[usize]| {
-        step::gradient(&CLIP, &CLIP.text.tokens, &mut work, &mut learned, features, labels).unwrap().gradient
+        step::gradient(&CLIP, &CLIP.text.tokens, &mut work, &mut learned, features, labels)
+            .unwrap()
+            .gradient
     };
     let whole = gradient(&features, &labels);
-    let singles: Vec<Learner> = (0..8).map(|i| gradient(&features[i * dim..][..dim], &labels[i..=i])).collect();
+    let singles: Vec<Learner> =
+        (0..8).map(|i| gradient(&features[i * dim..][..dim], &labels[i..=i])).collect();
     for (t, (name, _, whole)) in whole.tensors().into_iter().enumerate() {
-        let mean = |i: usize| singles.iter().map(|single| f64::from(single.tensors()[t].2[i])).sum::<f64>() / 8.0;
+        let mean = |i: usize| {
+            singles.iter().map(|single| f64::from(single.tensors()[t].2[i])).sum::<f64>() / 8.0
+        };
         let largest = whole.iter().fold(0f64, |max, x| max.max(f64::from(x.abs())));
         for (i, x) in whole.iter().enumerate() {
             // 1e-6 of the tensor's largest magnitude: rounding alone
-            assert!((f64::from(*x) - mean(i)).abs() <= 1e-6 * largest.max(1e-3), "{name}[{i}]: {x} {}", mean(i));
+            assert!(
+                (f64::from(*x) - mean(i)).abs() <= 1e-6 * largest.max(1e-3),
+                "{name}[{i}]: {x} {}",
+                mean(i)
+            );
         }
     }
 }
 
 #[test]
 fn bundles_of_every_method_serve_their_classes_and_others() {
-    for (method, position, csc) in [("coop", "end", false), ("coop", "front", false), ("coop", "middle", true), ("cocoop", "end", false)] {
+    for (method, position, csc) in [
+        ("coop", "end", false),
+        ("coop", "front", false),
+        ("coop", "middle", true),
+        ("cocoop", "end", false),
+    ] {
         let spec = spec(method, &|spec| {
             spec["class_token_position"] = json!(position);
             spec["csc"] = json!(csc);
@@ -137,7 +171,9 @@ fn bundles_of_every_method_serve_their_classes_and_others() {
         while !run.epoch(&mut |_| (), &|| false).unwrap().done {}
         let bytes = run.bundle(about()).unwrap();
         assert!(bytes == run.bundle(about()).unwrap());
-        let open = |names: Option<Vec<String>>| Classifier::open(Arc::clone(&CLIP), Bundle::read(&bytes).unwrap(), names);
+        let open = |names: Option<Vec<String>>| {
+            Classifier::open(Arc::clone(&CLIP), Bundle::read(&bytes).unwrap(), names)
+        };
         let mut classifier = open(None).unwrap();
         assert!(classifier.probe().unwrap() < 1e-6);
         let image = CLIP.image_features(&mut Workspace::inference(), &synthetic::image(5, 32));
@@ -161,16 +197,27 @@ fn a_bundle_is_refused_on_another_model() {
     let bundle = Bundle::read(&run.bundle(about()).unwrap()).unwrap();
     let mut other = synthetic::clip(&synthetic::dims("tiny-vit").unwrap());
     other.sha256 = "cd".repeat(32);
-    assert_eq!(Classifier::open(Arc::new(other), bundle, None).err().unwrap().code(), "model_mismatch");
+    assert_eq!(
+        Classifier::open(Arc::new(other), bundle, None).err().unwrap().code(),
+        "model_mismatch"
+    );
 }
 
 #[test]
 fn bad_input_is_refused_with_its_word() {
     let refused = |spec: TrainSpec| session(spec).err().unwrap().code();
-    assert_eq!(refused(spec("coop", &|spec| spec["classnames"] = json!(["dog", "cat"]))), "bad_label");
-    assert_eq!(refused(spec("coop", &|spec| spec["classnames"] = json!(["a", "<|endoftext|>", "c"]))), "bad_text");
+    assert_eq!(refused(spec("coop", &|spec| spec["classnames"] = json!([]))), "bad_classes");
+    assert_eq!(
+        refused(spec("coop", &|spec| spec["classnames"] = json!(["dog", "cat"]))),
+        "bad_label"
+    );
+    assert_eq!(
+        refused(spec("coop", &|spec| spec["classnames"] = json!(["a", "<|endoftext|>", "c"]))),
+        "bad_text"
+    );
     assert_eq!(refused(spec("coop", &|spec| spec["n_ctx"] = json!(75))), "text_too_long");
-    let broken = Session::new(Arc::clone(&CLIP), spec("coop", &|_| {}), vec![vec![1, 2, 3]], vec![0]);
+    let broken =
+        Session::new(Arc::clone(&CLIP), spec("coop", &|_| {}), vec![vec![1, 2, 3]], vec![0]);
     assert_eq!(broken.err().unwrap().code(), "unsupported_image");
     let diverges = spec("coop", &|spec| spec["warmup_lr"] = json!(1e38));
     let mut run = session(diverges).unwrap();

@@ -30,10 +30,12 @@ impl<T: Send + ToNapiValue + TypeName + 'static> Task for Job<T> {
         let work = self.work.take().expect("a job runs once");
         // A panic is a bug of ours: it becomes an error of this call, not the end of the process.
         let result = catch_unwind(AssertUnwindSafe(work));
-        result.map_err(|_| napi::Error::from_reason("the core panicked: this is a bug"))?.map_err(|error| {
-            self.code = error.code();
-            napi::Error::from_reason(error.to_string())
-        })
+        result.map_err(|_| napi::Error::from_reason("the core panicked: this is a bug"))?.map_err(
+            |error| {
+                self.code = error.code();
+                napi::Error::from_reason(error.to_string())
+            },
+        )
     }
 
     fn resolve(&mut self, _env: Env, output: T) -> napi::Result<T> {

@@ -1,6 +1,11 @@
 //! The napi door: converts, calls the core once, converts back. Long work runs off the event loop, on all cores, and
 //! stops within one batch when its `Cancel` says so.
 #![expect(clippy::needless_pass_by_value, reason = "napi hands values over")]
+#![expect(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "the callers are in JavaScript: every error carries the core's word, a panic is a bug"
+)]
 
 mod job;
 
@@ -94,10 +99,15 @@ impl Model {
 
     /// Features of encoded image files.
     #[napi(ts_return_type = "Promise<Embedded>")]
-    pub fn embed_images(&self, images: Vec<Uint8Array>, cancel: Option<&Cancel>) -> AsyncTask<Job<Embedded>> {
+    pub fn embed_images(
+        &self,
+        images: Vec<Uint8Array>,
+        cancel: Option<&Cancel>,
+    ) -> AsyncTask<Job<Embedded>> {
         let (clip, images, cancelled) = (Arc::clone(&self.clip), owned(&images), asks(cancel));
         run(move || {
-            let (features, bad) = door::embed_images(&clip, &mut Workspace::inference(), &images, &cancelled)?;
+            let (features, bad) =
+                door::embed_images(&clip, &mut Workspace::inference(), &images, &cancelled)?;
             Ok(Embedded { features: features.into(), bad })
         })
     }
@@ -118,10 +128,15 @@ impl Model {
 
     /// Opens a bundle, for its own classes or for others.
     #[napi(ts_return_type = "Promise<Classifier>")]
-    pub fn classifier(&self, bundle: Uint8Array, classnames: Option<Vec<String>>) -> AsyncTask<Job<Classifier>> {
+    pub fn classifier(
+        &self,
+        bundle: Uint8Array,
+        classnames: Option<Vec<String>>,
+    ) -> AsyncTask<Job<Classifier>> {
         let (clip, bundle) = (Arc::clone(&self.clip), bundle.to_vec());
         run(move || {
-            let classifier = classifier::Classifier::open(clip, Bundle::read(&bundle)?, classnames)?;
+            let classifier =
+                classifier::Classifier::open(clip, Bundle::read(&bundle)?, classnames)?;
             let metadata = classifier.metadata().to_json();
             Ok(Classifier { classifier: Arc::new(Mutex::new(classifier)), metadata })
         })
@@ -129,7 +144,12 @@ impl Model {
 
     /// Prepares to train on encoded images (n) with labels (n): JSON `TrainSpec`.
     #[napi(ts_return_type = "Promise<Trainer>")]
-    pub fn trainer(&self, spec: String, images: Vec<Uint8Array>, labels: Uint32Array) -> AsyncTask<Job<Trainer>> {
+    pub fn trainer(
+        &self,
+        spec: String,
+        images: Vec<Uint8Array>,
+        labels: Uint32Array,
+    ) -> AsyncTask<Job<Trainer>> {
         let (clip, images) = (Arc::clone(&self.clip), owned(&images));
         let labels = labels.iter().map(|&label| label as usize).collect();
         run(move || {
@@ -158,17 +178,27 @@ impl Classifier {
     /// Scores of one encoded image file.
     #[napi(ts_return_type = "Promise<Scores>")]
     pub fn classify(&self, image: Uint8Array, cancel: Option<&Cancel>) -> AsyncTask<Job<Scores>> {
-        let (classifier, image, cancelled) = (Arc::clone(&self.classifier), image.to_vec(), asks(cancel));
+        let (classifier, image, cancelled) =
+            (Arc::clone(&self.classifier), image.to_vec(), asks(cancel));
         run(move || {
             let mut classifier = locked(&classifier);
-            if cancelled() { Err(Error::Cancelled) } else { Ok(classifier.classify(&image)?.into()) }
+            if cancelled() {
+                Err(Error::Cancelled)
+            } else {
+                Ok(classifier.classify(&image)?.into())
+            }
         })
     }
 
     /// Scores of (n, `embed_dim`) normalised features.
     #[napi(ts_return_type = "Promise<Scores>")]
-    pub fn score(&self, image_features: Float32Array, cancel: Option<&Cancel>) -> AsyncTask<Job<Scores>> {
-        let (classifier, features, cancelled) = (Arc::clone(&self.classifier), image_features.to_vec(), asks(cancel));
+    pub fn score(
+        &self,
+        image_features: Float32Array,
+        cancel: Option<&Cancel>,
+    ) -> AsyncTask<Job<Scores>> {
+        let (classifier, features, cancelled) =
+            (Arc::clone(&self.classifier), image_features.to_vec(), asks(cancel));
         run(move || Ok(locked(&classifier).score(&features, &cancelled)?.into()))
     }
 

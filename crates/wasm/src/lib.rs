@@ -1,6 +1,10 @@
 //! The WASM door: converts, calls the core once, converts back. Everything is synchronous; errors are `Error` objects
 //! whose `code` is the core's word.
 #![expect(clippy::needless_pass_by_value, reason = "wasm-bindgen hands values over")]
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "the callers are in JavaScript: every error carries the core's word"
+)]
 
 use cocoop_core::bundle::Bundle;
 use cocoop_core::classifier;
@@ -17,7 +21,8 @@ type Result<T> = std::result::Result<T, JsValue>;
 /// The core's error as JavaScript's.
 fn thrown(error: Error) -> JsValue {
     let object = js_sys::Error::new(&error.to_string());
-    Reflect::set(&object, &"code".into(), &error.code().into()).expect("a fresh object takes properties");
+    Reflect::set(&object, &"code".into(), &error.code().into())
+        .expect("a fresh object takes properties");
     object.into()
 }
 
@@ -80,7 +85,9 @@ impl Model {
 
     /// Opens a bundle, for its own classes or for others.
     pub fn classifier(&self, bundle: &[u8], classnames: Option<Vec<String>>) -> Result<Classifier> {
-        let open = || classifier::Classifier::open(Arc::clone(&self.clip), Bundle::read(bundle)?, classnames);
+        let open = || {
+            classifier::Classifier::open(Arc::clone(&self.clip), Bundle::read(bundle)?, classnames)
+        };
         Ok(Classifier(open().map_err(thrown)?))
     }
 }

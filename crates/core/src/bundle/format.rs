@@ -74,6 +74,8 @@ pub struct ModelId {
 
 impl Metadata {
     /// JSON with sorted keys, format and version among them.
+    /// # Panics
+    /// Never: the metadata is plain data.
     pub fn to_json(&self) -> String {
         let mut value = serde_json::to_value(self).expect("strings, numbers and lists are JSON");
         value["format"] = FORMAT.into();
@@ -89,13 +91,19 @@ impl Metadata {
             serde_json::from_str(json).map_err(|error| bad(format!("metadata: {error}")))?;
         let (format, version) = (value.remove("format"), value.remove("version"));
         if format.as_ref().and_then(Value::as_str) != Some(FORMAT) {
-            return Err(bad(format!("format: expected {FORMAT}, got {}", format.unwrap_or_default())));
+            return Err(bad(format!(
+                "format: expected {FORMAT}, got {}",
+                format.unwrap_or_default()
+            )));
         }
         if version.as_ref().and_then(Value::as_u64) != Some(VERSION) {
-            return Err(bad(format!("version: expected {VERSION}, got {}", version.unwrap_or_default())));
+            return Err(bad(format!(
+                "version: expected {VERSION}, got {}",
+                version.unwrap_or_default()
+            )));
         }
-        let metadata: Self =
-            serde_json::from_value(Value::Object(value)).map_err(|error| bad(format!("metadata: {error}")))?;
+        let metadata: Self = serde_json::from_value(Value::Object(value))
+            .map_err(|error| bad(format!("metadata: {error}")))?;
         metadata.check()?;
         Ok(metadata)
     }
@@ -106,12 +114,19 @@ impl Metadata {
         if n_cls == 0 || n_cls > MAX_CLASSES {
             return bad(format!("classnames: expected 1 to {MAX_CLASSES}, got {n_cls}"));
         }
-        if self.model.sha256.len() != 64 || !self.model.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return bad(format!("model.sha256: expected 64 hexadecimal digits, got {:?}", self.model.sha256));
+        if self.model.sha256.len() != 64
+            || !self.model.sha256.bytes().all(|b| b.is_ascii_hexdigit())
+        {
+            return bad(format!(
+                "model.sha256: expected 64 hexadecimal digits, got {:?}",
+                self.model.sha256
+            ));
         }
         let zero_shot = self.method == Method::ZeroShot;
         if zero_shot != (prompt.n_ctx == 0) || zero_shot == prompt.templates.is_empty() {
-            return bad("prompt: templates are of zero-shot alone, n_ctx of the learned methods".into());
+            return bad(
+                "prompt: templates are of zero-shot alone, n_ctx of the learned methods".into()
+            );
         }
         if prompt.csc && self.method != Method::Coop {
             return bad("prompt.csc: only coop has class-specific vectors".into());

@@ -11,7 +11,6 @@ use crate::prompt::learner::Learner;
 use crate::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use std::collections::HashMap;
 
 /// A bundle in memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,31 +46,50 @@ impl Bundle {
             tensors.push((name, Dtype::F32, shape, f32_bytes(values)));
         }
         if let Some(features) = &self.text_features {
-            tensors.push(("text_features", Dtype::F32, vec![n_cls, self.metadata.model.embed_dim], f32_bytes(features)));
+            tensors.push((
+                "text_features",
+                Dtype::F32,
+                vec![n_cls, self.metadata.model.embed_dim],
+                f32_bytes(features),
+            ));
         }
         if let Some((ids, rows)) = self.tokens.as_ref().and_then(TokenTable::parts) {
-            tensors.push(("token_ids", Dtype::U32, vec![ids.len()], ids.iter().flat_map(|id| id.to_le_bytes()).collect()));
-            tensors.push(("token_rows", Dtype::F32, vec![ids.len(), rows.len() / ids.len()], f32_bytes(rows)));
+            tensors.push((
+                "token_ids",
+                Dtype::U32,
+                vec![ids.len()],
+                ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
+            ));
+            tensors.push((
+                "token_rows",
+                Dtype::F32,
+                vec![ids.len(), rows.len() / ids.len()],
+                f32_bytes(rows),
+            ));
         }
         tensors.push(("probe.logits", Dtype::F32, vec![n_cls], f32_bytes(&self.probe_logits)));
-        let bytes = serialize(&tensors, [("cocoop", self.metadata.to_json())].into())?;
+        let bytes = serialize(&tensors, ("cocoop", self.metadata.to_json()))?;
         Self::read(&bytes)?; // what we write, we can read
         Ok(bytes)
     }
 }
 
-/// A safetensors file of these tensors (name, type, shape, little-endian bytes); with one metadata key the bytes are a
-/// function of the content.
+/// A safetensors file of these tensors (name, type, shape, little-endian bytes) and one metadata entry: with only one the
+/// bytes are a function of the content.
 /// # Errors
 /// [`Error::Safetensors`] if a shape does not fit its bytes.
-pub fn serialize(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)], metadata: HashMap<&str, String>) -> Result<Vec<u8>> {
+pub fn serialize(
+    tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)],
+    (key, text): (&str, String),
+) -> Result<Vec<u8>> {
     let bad = |error: safetensors::SafeTensorError| Error::Safetensors { why: error.to_string() };
     let views = tensors
         .iter()
-        .map(|(name, dtype, shape, data)| Ok((*name, TensorView::new(*dtype, shape.clone(), data).map_err(bad)?)))
+        .map(|(name, dtype, shape, data)| {
+            Ok((*name, TensorView::new(*dtype, shape.clone(), data).map_err(bad)?))
+        })
         .collect::<Result<Vec<_>>>()?;
-    let metadata = metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-    safetensors::serialize(views, Some(metadata)).map_err(bad)
+    safetensors::serialize(views, Some([(key.to_string(), text)].into())).map_err(bad)
 }
 
 /// The little-endian bytes of `values`.
@@ -98,7 +116,12 @@ mod tests {
                 class_token_position: ClassTokenPosition::End,
                 templates: if method == Method::ZeroShot { vec!["a {}.".into()] } else { vec![] },
             },
-            model: ModelId { id: "tiny".into(), sha256: "ab".repeat(32), embed_dim: 32, image_size: 16 },
+            model: ModelId {
+                id: "tiny".into(),
+                sha256: "ab".repeat(32),
+                embed_dim: 32,
+                image_size: 16,
+            },
             training: json!({"seed": 1, "lr": 0.002}).as_object().unwrap().clone(),
             metrics: Map::new(),
         }
@@ -111,7 +134,8 @@ mod tests {
             metadata: metadata(method),
             learner: (method != Method::ZeroShot).then_some(learner),
             text_features: (method != Method::Cocoop).then(|| vec![0.1; 64]),
-            tokens: (method != Method::ZeroShot).then(|| TokenTable::some(vec![3, 7], vec![0.5; 16], 8).unwrap()),
+            tokens: (method != Method::ZeroShot)
+                .then(|| TokenTable::some(vec![3, 7], vec![0.5; 16], 8).unwrap()),
             probe_logits: vec![1.0, 2.0],
         }
     }
@@ -153,7 +177,10 @@ mod tests {
         };
         assert_eq!(broken(&no_classes).code(), "bad_bundle");
         assert_eq!(broken(&|b| b.text_features = Some(vec![0.0; 64])).code(), "bad_bundle");
-        assert_eq!(broken(&|b| b.learner.as_mut().unwrap().meta_net = None).code(), "missing_tensor");
+        assert_eq!(
+            broken(&|b| b.learner.as_mut().unwrap().meta_net = None).code(),
+            "missing_tensor"
+        );
         assert_eq!(broken(&|b| b.tokens = None).code(), "missing_tensor");
         assert_eq!(broken(&|b| b.metadata.prompt.n_ctx = 5).code(), "bad_shape");
         assert_eq!(broken(&|b| b.metadata.model.sha256 = "xyz".into()).code(), "bad_bundle");

@@ -1,7 +1,7 @@
 //! The strict reader: nothing missing, nothing extra, every shape and number checked before use.
 
-use super::format::{Metadata, Method};
 use super::Bundle;
+use super::format::{Metadata, Method};
 use crate::model::text::TokenTable;
 use crate::model::weights::{read_header, to_f32};
 use crate::prompt::learner::{Learner, MetaNet};
@@ -20,11 +20,15 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The f32 tensor `name`, whose shape must fit `expected`; None there is any length but 0.
     fn tensor(&mut self, name: &str, expected: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>)> {
-        let tensor = self.file.tensor(name).map_err(|_| Error::MissingTensor { name: name.into() })?;
+        let tensor =
+            self.file.tensor(name).map_err(|_| Error::MissingTensor { name: name.into() })?;
         self.unread.remove(name);
         let got = tensor.shape().to_vec();
         let fits = got.len() == expected.len()
-            && got.iter().zip(expected).all(|(got, expected)| *got > 0 && expected.is_none_or(|e| e == *got));
+            && got
+                .iter()
+                .zip(expected)
+                .all(|(got, expected)| *got > 0 && expected.is_none_or(|e| e == *got));
         if !fits {
             let expected = expected.iter().map(|length| length.unwrap_or(0)).collect();
             return Err(Error::Shape { name: name.into(), expected, got });
@@ -42,13 +46,24 @@ impl Reader<'_> {
 
     fn token_ids(&mut self) -> Result<Vec<u32>> {
         let name = "token_ids";
-        let tensor = self.file.tensor(name).map_err(|_| Error::MissingTensor { name: name.into() })?;
+        let tensor =
+            self.file.tensor(name).map_err(|_| Error::MissingTensor { name: name.into() })?;
         self.unread.remove(name);
         if tensor.dtype() != Dtype::U32 || tensor.shape().len() != 1 {
             let got = format!("{:?} {:?}", tensor.dtype(), tensor.shape());
-            return Err(Error::Dtype { name: name.into(), expected: "U32, one dimension".into(), got });
+            return Err(Error::Dtype {
+                name: name.into(),
+                expected: "U32, one dimension".into(),
+                got,
+            });
         }
-        Ok(tensor.data().as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
+        Ok(tensor
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| u32::from_le_bytes(*bytes))
+            .collect())
     }
 }
 
@@ -59,9 +74,11 @@ pub(super) fn bundle(bytes: &[u8]) -> Result<Bundle> {
         return Err(bad(format!("a header of {header} bytes, the limit is {MAX_HEADER}")));
     }
     let file = read_header(bytes)?;
-    let (_, info) = SafeTensors::read_metadata(bytes).map_err(|error| Error::Safetensors { why: error.to_string() })?;
+    let (_, info) = SafeTensors::read_metadata(bytes)
+        .map_err(|error| Error::Safetensors { why: error.to_string() })?;
     let json = info.metadata().as_ref().and_then(|metadata| metadata.get("cocoop"));
-    let metadata = Metadata::from_json(json.ok_or_else(|| bad("no metadata `cocoop`: not a bundle".into()))?)?;
+    let metadata =
+        Metadata::from_json(json.ok_or_else(|| bad("no metadata `cocoop`: not a bundle".into()))?)?;
     let unread = file.names().into_iter().map(ToString::to_string).collect();
     let mut reader = Reader { file, unread };
 
@@ -77,6 +94,9 @@ pub(super) fn bundle(bytes: &[u8]) -> Result<Bundle> {
     let tokens = match &learner {
         Some(learner) => {
             let ids = reader.token_ids()?;
+            if !ids.is_sorted_by(|a, b| a < b) {
+                return Err(bad("token_ids do not ascend".into()));
+            }
             let rows = reader.tensor("token_rows", &[Some(ids.len()), Some(learner.ctx_dim)])?.1;
             Some(TokenTable::some(ids, rows, learner.ctx_dim)?)
         }
@@ -84,7 +104,9 @@ pub(super) fn bundle(bytes: &[u8]) -> Result<Bundle> {
     };
     let probe_logits = reader.tensor("probe.logits", &[Some(n_cls)])?.1;
     match reader.unread.first() {
-        Some(name) => Err(bad(format!("a tensor `{name}` that method {:?} does not have", metadata.method))),
+        Some(name) => {
+            Err(bad(format!("a tensor `{name}` that method {:?} does not have", metadata.method)))
+        }
         None => Ok(Bundle { metadata, learner, text_features, tokens, probe_logits }),
     }
 }

@@ -46,7 +46,11 @@ impl Plan {
     /// # Panics
     /// If the offsets do not rise to the length of `rows`, or a row is not below `key_rows`.
     pub fn listed(offsets: Vec<u32>, rows: Vec<u32>, key_rows: usize) -> Self {
-        assert!(offsets.is_sorted() && offsets.first() == Some(&0) && offsets.last() == Some(&(rows.len() as u32)));
+        assert!(
+            offsets.is_sorted()
+                && offsets.first() == Some(&0)
+                && offsets.last() == Some(&(rows.len() as u32))
+        );
         assert!(rows.iter().all(|&row| (row as usize) < key_rows));
         let mut starts = vec![0u32; key_rows + 1];
         rows.iter().for_each(|&row| starts[row as usize + 1] += 1);
@@ -62,7 +66,10 @@ impl Plan {
             }
         }
         let queries = offsets.len() - 1;
-        Self { keys: Keys::Listed { offsets, rows, seen_by: SeenBy { offsets: starts, pairs } }, queries }
+        Self {
+            keys: Keys::Listed { offsets, rows, seen_by: SeenBy { offsets: starts, pairs } },
+            queries,
+        }
     }
 
     /// Number of query rows.
@@ -97,9 +104,24 @@ pub fn forward(out: &mut [f32], q: &[f32], kv: &[f32], plan: &Plan, width: usize
 /// Shapes: as in [`forward`]. Only for listed plans: the image tower is frozen and has no backward.
 /// # Panics
 /// If the slices do not fit those shapes or the plan is not a listed one.
-pub fn backward(dq: &mut [f32], dkv: &mut [f32], dout: &[f32], q: &[f32], kv: &[f32], plan: &Plan, width: usize) {
-    let Keys::Listed { offsets, seen_by, .. } = &plan.keys else { panic!("backward needs a listed plan") };
-    assert!(dq.len() == q.len() && dout.len() == q.len() && q.len() == plan.queries * width && dkv.len() == kv.len());
+pub fn backward(
+    dq: &mut [f32],
+    dkv: &mut [f32],
+    dout: &[f32],
+    q: &[f32],
+    kv: &[f32],
+    plan: &Plan,
+    width: usize,
+) {
+    let Keys::Listed { offsets, seen_by, .. } = &plan.keys else {
+        panic!("backward needs a listed plan")
+    };
+    assert!(
+        dq.len() == q.len()
+            && dout.len() == q.len()
+            && q.len() == plan.queries * width
+            && dkv.len() == kv.len()
+    );
     let heads = width / HEAD;
     // For each (query, key) pair and head: p and ds.
     let mut pairs = vec![0.0; offsets[plan.queries] as usize * heads * 2];
@@ -109,22 +131,25 @@ pub fn backward(dq: &mut [f32], dkv: &mut [f32], dout: &[f32], q: &[f32], kv: &[
         let last = plan.queries.min(first + GRAIN);
         let (dq, rest) = dq_rest.split_at_mut((last - first) * width);
         dq_rest = rest;
-        let (part, rest) = pairs_rest.split_at_mut((offsets[last] - offsets[first]) as usize * heads * 2);
+        let (part, rest) =
+            pairs_rest.split_at_mut((offsets[last] - offsets[first]) as usize * heads * 2);
         pairs_rest = rest;
         tasks.push((first, dq, part));
     }
     #[cfg(feature = "parallel")]
     {
         use rayon::prelude::*;
-        tasks
-            .into_par_iter()
-            .for_each(|(first, dq, pairs)| backward_queries(dq, pairs, dout, q, kv, plan, width, first));
+        tasks.into_par_iter().for_each(|(first, dq, pairs)| {
+            backward_queries(dq, pairs, dout, q, kv, plan, width, first);
+        });
     }
     #[cfg(not(feature = "parallel"))]
     for (first, dq, pairs) in tasks {
         backward_queries(dq, pairs, dout, q, kv, plan, width, first);
     }
-    for_rows(dkv, 2 * width, GRAIN, |first, dkv| backward_keys(dkv, &pairs, dout, q, seen_by, width, first));
+    for_rows(dkv, 2 * width, GRAIN, |first, dkv| {
+        backward_keys(dkv, &pairs, dout, q, seen_by, width, first);
+    });
 }
 
 for_each_isa! {
@@ -142,19 +167,28 @@ for_each_isa! {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn head(x: &[f32], start: usize) -> &[f32; HEAD] {
     x[start..].first_chunk().expect("a row holds whole heads")
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn head_mut(x: &mut [f32], start: usize) -> &mut [f32; HEAD] {
     x[start..].first_chunk_mut().expect("a row holds whole heads")
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn dot(a: &[f32; HEAD], b: &[f32; HEAD]) -> f32 {
     let mut part = [0.0; 16];
     for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
@@ -167,15 +201,28 @@ fn dot(a: &[f32; HEAD], b: &[f32; HEAD]) -> f32 {
 
 /// `y` += `scale`·`x`.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn add_scaled(y: &mut [f32; HEAD], scale: f32, x: &[f32; HEAD]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * x);
 }
 
 /// Softmax of q·k/8 over the listed keys.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
-fn probabilities(p: &mut Vec<f32>, q: &[f32; HEAD], kv: &[f32], keys: &[u32], width: usize, column: usize) {
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
+fn probabilities(
+    p: &mut Vec<f32>,
+    q: &[f32; HEAD],
+    kv: &[f32],
+    keys: &[u32],
+    width: usize,
+    column: usize,
+) {
     p.clear();
     p.extend(keys.iter().map(|&row| dot(q, head(kv, row as usize * 2 * width + column)) * SCALE));
     let max = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -185,7 +232,10 @@ fn probabilities(p: &mut Vec<f32>, q: &[f32; HEAD], kv: &[f32], keys: &[u32], wi
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn forward_body(out: &mut [f32], q: &[f32], kv: &[f32], plan: &Plan, width: usize, first: usize) {
     let (mut keys, mut p) = (Vec::new(), Vec::new());
     for (i, out) in out.chunks_exact_mut(width).enumerate() {
@@ -202,7 +252,10 @@ fn forward_body(out: &mut [f32], q: &[f32], kv: &[f32], plan: &Plan, width: usiz
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn backward_queries_body(
     dq: &mut [f32],
     pairs: &mut [f32],
@@ -223,7 +276,10 @@ fn backward_queries_body(
             probabilities(&mut p, head(q, start), kv, &keys, width, column);
             let dout = head(dout, start);
             dp.clear();
-            dp.extend(keys.iter().map(|&row| dot(dout, head(kv, (row as usize * 2 + 1) * width + column))));
+            dp.extend(
+                keys.iter()
+                    .map(|&row| dot(dout, head(kv, (row as usize * 2 + 1) * width + column))),
+            );
             let mean: f32 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
             let mut sum = [0.0; HEAD];
             for (j, &row) in keys.iter().enumerate() {
@@ -239,7 +295,10 @@ fn backward_queries_body(
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn backward_keys_body(
     dkv: &mut [f32],
     pairs: &[f32],
@@ -250,7 +309,8 @@ fn backward_keys_body(
     first: usize,
 ) {
     for (i, dkv) in dkv.chunks_exact_mut(2 * width).enumerate() {
-        let seen = &seen_by.pairs[seen_by.offsets[first + i] as usize..seen_by.offsets[first + i + 1] as usize];
+        let seen = &seen_by.pairs
+            [seen_by.offsets[first + i] as usize..seen_by.offsets[first + i + 1] as usize];
         dkv.fill(0.0);
         for &(query, pair) in seen {
             for (h, column) in (0..width).step_by(HEAD).enumerate() {
@@ -298,13 +358,20 @@ mod tests {
                 let start = column / HEAD * HEAD;
                 let score = |row: u32| {
                     (0..HEAD)
-                        .map(|c| f64::from(q[i * WIDTH + start + c]) * f64::from(kv[row as usize * 2 * WIDTH + start + c]))
+                        .map(|c| {
+                            f64::from(q[i * WIDTH + start + c])
+                                * f64::from(kv[row as usize * 2 * WIDTH + start + c])
+                        })
                         .sum::<f64>()
                         / 8.0
                 };
                 let weights: Vec<f64> = keys.iter().map(|&row| score(row).exp()).collect();
-                let values = keys.iter().map(|&row| f64::from(kv[(row as usize * 2 + 1) * WIDTH + column]));
-                out.push(weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>() / weights.iter().sum::<f64>());
+                let values =
+                    keys.iter().map(|&row| f64::from(kv[(row as usize * 2 + 1) * WIDTH + column]));
+                out.push(
+                    weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>()
+                        / weights.iter().sum::<f64>(),
+                );
             }
         }
         out

@@ -55,6 +55,7 @@ impl Packed {
     }
 
     /// Packs this matrix's transpose: what backward multiplies with.
+    #[must_use]
     pub fn transpose(&self) -> Self {
         Self::from_fn(self.n, self.k, self.isa, |row, col| self.at(col, row))
     }
@@ -271,8 +272,9 @@ fn portable(tile: &mut [f32; TILE], a: &[f32], panel: &[f32], height: usize, nr:
 mod x86 {
     use super::{A_STRIDE, TILE};
     use core::arch::x86_64::{
-        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+        _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_storeu_ps,
     };
 
     macro_rules! tile_kernel {
@@ -305,11 +307,25 @@ mod x86 {
         };
     }
     tile_kernel!(
-        avx512, "avx512f", __m512, 16, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps,
+        avx512,
+        "avx512f",
+        __m512,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps,
         _mm512_storeu_ps
     );
     tile_kernel!(
-        avx2, "avx2,fma", __m256, 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps,
+        avx2,
+        "avx2,fma",
+        __m256,
+        8,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps,
         _mm256_storeu_ps
     );
 }
@@ -384,7 +400,11 @@ mod tests {
             gemm(&mut twice, &a, &packed, None, true);
             for (i, x) in expected.iter().enumerate() {
                 let limit = 1e-6 * k as f32 + 1e-6; // rounding of k sums of values below 1
-                assert!((c[i] - x - bias[i % n]).abs() < limit, "{isa:?} {m}x{k}x{n} [{i}]: {} {x}", c[i]);
+                assert!(
+                    (c[i] - x - bias[i % n]).abs() < limit,
+                    "{isa:?} {m}x{k}x{n} [{i}]: {} {x}",
+                    c[i]
+                );
                 assert!((twice[i] - 2.0 * x - bias[i % n]).abs() < 2.0 * limit);
             }
         }
@@ -417,7 +437,10 @@ mod tests {
         let back = packed.transpose();
         for i in 0..k {
             for j in 0..n {
-                assert!(packed.at(i, j) == b[i * n + j] && back.at(j, i) == b[i * n + j]);
+                assert_eq!(
+                    [packed.at(i, j), back.at(j, i)].map(f32::to_bits),
+                    [b[i * n + j].to_bits(); 2]
+                );
             }
         }
         assert_eq!((again.k(), again.n()), (k, n));
@@ -428,7 +451,9 @@ mod tests {
     #[test]
     #[ignore = "a measurement, not a check"]
     fn gemm_speed() {
-        for (m, k, n) in [(35, 192, 576), (35, 192, 768), (50, 768, 3072), (250, 512, 2048), (1576, 768, 3072)] {
+        for (m, k, n) in
+            [(35, 192, 576), (35, 192, 768), (50, 768, 3072), (250, 512, 2048), (1576, 768, 3072)]
+        {
             let (a, b) = (matrix(m * k, 1), Packed::new(&matrix(k * n, 2), k, n));
             let mut c = vec![0.0; m * n];
             let mut best = f64::MAX;
@@ -437,7 +462,11 @@ mod tests {
                 gemm(&mut c, &a, &b, None, false);
                 best = best.min(start.elapsed().as_secs_f64());
             }
-            println!("{m}x{k}x{n}: {:.1} GFLOPS, {:?}", 2e-9 * (m * k * n) as f64 / best, Isa::get());
+            println!(
+                "{m}x{k}x{n}: {:.1} GFLOPS, {:?}",
+                2e-9 * (m * k * n) as f64 / best,
+                Isa::get()
+            );
         }
     }
 }

@@ -30,7 +30,9 @@ impl Isa {
             if std::arch::is_x86_feature_detected!("avx512f") {
                 return Self::Avx512;
             }
-            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            if std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma")
+            {
                 return Self::Avx2;
             }
         }
@@ -49,7 +51,11 @@ impl Isa {
             Self::Avx2 => "avx2+fma",
             #[cfg(target_feature = "simd128")]
             Self::Simd128 => {
-                if cfg!(target_feature = "relaxed-simd") { "simd128+relaxed-simd" } else { "simd128" }
+                if cfg!(target_feature = "relaxed-simd") {
+                    "simd128+relaxed-simd"
+                } else {
+                    "simd128"
+                }
             }
             Self::Portable => "portable",
         }
@@ -89,7 +95,12 @@ pub(crate) use for_each_isa;
 /// Calls `work(first_row, rows)` for consecutive groups of rows of `out` (each `width` long), on all cores where the
 /// `parallel` feature is on and there are at least two groups of `grain` rows. Each row is written by one call, so the
 /// result does not depend on the number of threads.
-pub fn for_rows(out: &mut [f32], width: usize, grain: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_rows(
+    out: &mut [f32],
+    width: usize,
+    grain: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
     let grain = grain.max(1);
     #[cfg(feature = "parallel")]
     if out.len() >= 2 * grain * width {

@@ -26,7 +26,9 @@ pub fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
 pub fn backward(dx: &mut [f32], dy: &[f32], x: &[f32], weight: &[f32]) {
     let width = weight.len();
     assert!(dx.len() == x.len() && dy.len() == x.len() && x.len().is_multiple_of(width));
-    for_rows(dx, width, GRAIN, |first, dx| backward_part(dx, &dy[first * width..], &x[first * width..], weight));
+    for_rows(dx, width, GRAIN, |first, dx| {
+        backward_part(dx, &dy[first * width..], &x[first * width..], weight);
+    });
 }
 
 for_each_isa! {
@@ -37,7 +39,10 @@ for_each_isa! {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn sum(len: usize, value: impl Fn(usize) -> f32) -> f32 {
     let mut part = [0.0; LANES];
     let whole = len / LANES * LANES;
@@ -50,7 +55,10 @@ fn sum(len: usize, value: impl Fn(usize) -> f32) -> f32 {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn mean_rstd(x: &[f32]) -> (f32, f32) {
     let n = x.len() as f32;
     let mean = sum(x.len(), |i| x[i]) / n;
@@ -59,7 +67,10 @@ fn mean_rstd(x: &[f32]) -> (f32, f32) {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn forward_body(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
     let width = weight.len();
     for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
@@ -71,11 +82,16 @@ fn forward_body(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn backward_body(dx: &mut [f32], dy: &[f32], x: &[f32], weight: &[f32]) {
     let width = weight.len();
     let n = width as f32;
-    for ((dx, dy), x) in dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width)) {
+    for ((dx, dy), x) in
+        dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width))
+    {
         let (mean, rstd) = mean_rstd(x);
         let mean_g = sum(width, |i| dy[i] * weight[i]) / n;
         let mean_gx = sum(width, |i| dy[i] * weight[i] * (x[i] - mean)) * rstd / n;
@@ -96,15 +112,20 @@ mod tests {
     #[test]
     fn every_tail_agrees_with_the_definition() {
         for width in 1..=33 {
-            let (x, weight, bias) = ([row(width, 0.0), row(width, 5.0)].concat(), row(width, 9.0), row(width, 2.0));
+            let (x, weight, bias) =
+                ([row(width, 0.0), row(width, 5.0)].concat(), row(width, 9.0), row(width, 2.0));
             let mut y = vec![0.0; 2 * width];
             forward(&mut y, &x, &weight, &bias);
             for (y, x) in y.chunks(width).zip(x.chunks(width)) {
                 let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / width as f64;
-                let variance = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / width as f64;
+                let variance =
+                    x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / width as f64;
                 for i in 0..width {
                     let z = (f64::from(x[i]) - mean) / (variance + f64::from(EPS)).sqrt();
-                    assert!((f64::from(y[i]) - z * f64::from(weight[i]) - f64::from(bias[i])).abs() < 1e-5);
+                    assert!(
+                        (f64::from(y[i]) - z * f64::from(weight[i]) - f64::from(bias[i])).abs()
+                            < 1e-5
+                    );
                 }
             }
         }

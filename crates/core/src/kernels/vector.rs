@@ -58,7 +58,10 @@ for_each_isa! {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn quick_gelu_body(y: &mut [f32], x: &[f32]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = x / (1.0 + exp(-1.702 * x));
@@ -66,7 +69,10 @@ fn quick_gelu_body(y: &mut [f32], x: &[f32]) {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled anew inside each instruction set's function")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
 fn quick_gelu_backward_body(dx: &mut [f32], x: &[f32]) {
     for (dx, &x) in dx.iter_mut().zip(x) {
         let s = 1.0 / (1.0 + exp(-1.702 * x));
@@ -83,7 +89,10 @@ mod tests {
         let mut x = -87.0f32;
         while x < 88.0 {
             let (ours, library) = (exp(x), x.exp());
-            assert!((ours - library).abs() <= 2.0 * f32::EPSILON * library, "{x}: {ours} {library}");
+            assert!(
+                (ours - library).abs() <= 2.0 * f32::EPSILON * library,
+                "{x}: {ours} {library}"
+            );
             x += 0.003_7;
         }
         assert_eq!((exp(0.0), exp(-1000.0), exp(-87.0)), (1.0, exp(-87.0), exp(-90.0)));

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::ops::Ops;
 use std::mem::swap;
 
-/// One residual block: x += out(attention(ln_1 x)); x += proj(QuickGELU(fc(ln_2 x))).
+/// One residual block: `x += out(attention(ln_1 x)); x += proj(QuickGELU(fc(ln_2 x)))`.
 struct Block<O: Ops> {
     ln_1: O::Norm,
     query: O::Linear,
@@ -96,7 +96,13 @@ impl<O: Ops> Transformer<O> {
     /// Reads `layers` blocks named `{prefix}.resblocks.{i}`.
     /// # Errors
     /// Of [`Weights::get`]: a tensor is missing or has another shape.
-    pub fn load(ops: &O, weights: &dyn Weights, prefix: &str, layers: usize, width: usize) -> Result<Self> {
+    pub fn load(
+        ops: &O,
+        weights: &dyn Weights,
+        prefix: &str,
+        layers: usize,
+        width: usize,
+    ) -> Result<Self> {
         let block = |i: usize| {
             let name = |leaf: &str| format!("{prefix}.resblocks.{i}.{leaf}");
             let norm = |leaf: &str| load_norm(ops, weights, &name(leaf), width);
@@ -191,7 +197,12 @@ impl<O: Ops> Transformer<O> {
 /// Reads the LayerNorm `name`.
 /// # Errors
 /// Of [`Weights::get`].
-pub fn load_norm<O: Ops>(ops: &O, weights: &dyn Weights, name: &str, width: usize) -> Result<O::Norm> {
+pub fn load_norm<O: Ops>(
+    ops: &O,
+    weights: &dyn Weights,
+    name: &str,
+    width: usize,
+) -> Result<O::Norm> {
     let weight = weights.get(&format!("{name}.weight"), &[width])?;
     Ok(ops.new_norm(weight, weights.get(&format!("{name}.bias"), &[width])?))
 }
@@ -207,6 +218,7 @@ pub fn load_projection<O: Ops>(
     embed_dim: usize,
 ) -> Result<O::Linear> {
     let columns = weights.get(name, &[width, embed_dim])?;
-    let transposed: Vec<f32> = (0..width * embed_dim).map(|i| columns[i % width * embed_dim + i / width]).collect();
+    let transposed: Vec<f32> =
+        (0..width * embed_dim).map(|i| columns[i % width * embed_dim + i / width]).collect();
     Ok(ops.new_linear(&transposed, None, embed_dim))
 }

@@ -6,9 +6,9 @@ use super::config::Config;
 use super::text::Text;
 use super::vit::Vision;
 use super::weights::{File, Weights};
+use crate::Result;
 use crate::input::{image, tokenizer, transform};
 use crate::ops::{Cpu, Ops, normalize};
-use crate::Result;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -45,7 +45,8 @@ impl<O: Ops> Clip<O> {
     pub fn load(ops: O, weights: &dyn Weights, config_json: &str, sha256: String) -> Result<Self> {
         let config = Config::read(weights, config_json)?;
         let logit_scale = weights.get("logit_scale", &[])?[0];
-        let (vision, text) = (Vision::load(&ops, weights, &config)?, Text::load(&ops, weights, &config)?);
+        let (vision, text) =
+            (Vision::load(&ops, weights, &config)?, Text::load(&ops, weights, &config)?);
         Ok(Self { config, vision, text, logit_scale, sha256, ops })
     }
 
@@ -96,7 +97,8 @@ impl<O: Ops> Clip<O> {
         info["sha256"] = json!(self.sha256);
         info["logit_scale"] = json!(self.logit_scale);
         info["parameters"] = json!(self.parameters());
-        info["text"]["vocab_size"] = json!((tokenizer::EOT as usize + 1).max(self.text.tokens.len()));
+        info["text"]["vocab_size"] =
+            json!((tokenizer::EOT as usize + 1).max(self.text.tokens.len()));
         info["text"]["tokens_known"] = json!(self.text.tokens.len());
         info
     }

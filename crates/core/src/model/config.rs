@@ -6,6 +6,9 @@ use crate::kernels::attention::HEAD;
 use crate::{Error, Result};
 use serde::Serialize;
 
+/// More blocks than any CLIP has.
+const MAX_LAYERS: usize = 1000;
+
 /// The dimensions of a CLIP with a vision transformer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -53,29 +56,44 @@ impl Config {
     pub fn read(weights: &dyn Weights, json: &str) -> Result<Self> {
         check_activation(json)?;
         let shape = |name: &str, dims: usize| {
-            let shape = weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+            let shape =
+                weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
             let got = shape.clone();
             let expected = vec![0; dims];
-            if shape.len() == dims { Ok(shape) } else { Err(Error::Shape { name: name.into(), expected, got }) }
+            if shape.len() == dims {
+                Ok(shape)
+            } else {
+                Err(Error::Shape { name: name.into(), expected, got })
+            }
         };
         if weights.shape("visual.layer1.0.conv1.weight").is_some() {
-            return Err(Error::Model { why: "a ResNet image tower; only vision transformers are supported".into() });
+            return Err(Error::Model {
+                why: "a ResNet image tower; only vision transformers are supported".into(),
+            });
         }
         let conv = shape("visual.conv1.weight", 4)?;
         let grid_rows = shape("visual.positional_embedding", 2)?[0];
         let grid = grid_rows.saturating_sub(1).isqrt();
         if grid == 0 || grid * grid + 1 != grid_rows {
-            let why = format!("visual.positional_embedding has {grid_rows} rows, expected a square number plus 1");
+            let why = format!(
+                "visual.positional_embedding has {grid_rows} rows, expected a square number plus 1"
+            );
             return Err(Error::Model { why });
         }
         let text_width = shape("ln_final.weight", 1)?[0];
         for width in [conv[0], text_width] {
             if width == 0 || !width.is_multiple_of(HEAD) {
-                return Err(Error::Model { why: format!("width {width} is no multiple of the head width {HEAD}") });
+                return Err(Error::Model {
+                    why: format!("width {width} is no multiple of the head width {HEAD}"),
+                });
             }
         }
         let layers = |prefix: &str| {
-            (0..).take_while(|i| weights.shape(&format!("{prefix}.resblocks.{i}.ln_1.weight")).is_some()).count()
+            (0..MAX_LAYERS)
+                .take_while(|i| {
+                    weights.shape(&format!("{prefix}.resblocks.{i}.ln_1.weight")).is_some()
+                })
+                .count()
         };
         let config = Self {
             image_size: grid * conv[3],
@@ -87,7 +105,11 @@ impl Config {
                 heads: conv[0] / HEAD,
                 patch_size: conv[3],
             },
-            text: Text { layers: layers("transformer"), width: text_width, heads: text_width / HEAD },
+            text: Text {
+                layers: layers("transformer"),
+                width: text_width,
+                heads: text_width / HEAD,
+            },
         };
         if config.vision.layers == 0 || config.text.layers == 0 {
             return Err(Error::Model { why: "a tower has no blocks".into() });
@@ -101,12 +123,14 @@ fn check_activation(json: &str) -> Result<()> {
     if json.trim().is_empty() {
         return Ok(());
     }
-    let config: serde_json::Value =
-        serde_json::from_str(json).map_err(|error| Error::Model { why: format!("config.json: {error}") })?;
+    let config: serde_json::Value = serde_json::from_str(json)
+        .map_err(|error| Error::Model { why: format!("config.json: {error}") })?;
     for tower in ["text_config", "vision_config"] {
-        let act = config.pointer(&format!("/{tower}/hidden_act")).and_then(serde_json::Value::as_str);
+        let act =
+            config.pointer(&format!("/{tower}/hidden_act")).and_then(serde_json::Value::as_str);
         if act.is_some_and(|act| act != "quick_gelu") {
-            let why = format!("{tower}.hidden_act: expected quick_gelu, got {}", act.unwrap_or_default());
+            let why =
+                format!("{tower}.hidden_act: expected quick_gelu, got {}", act.unwrap_or_default());
             return Err(Error::Model { why });
         }
     }
@@ -122,7 +146,10 @@ mod tests {
         assert_eq!(check_activation(""), Ok(()));
         assert_eq!(check_activation(r#"{"text_config": {"hidden_act": "quick_gelu"}}"#), Ok(()));
         let refused = check_activation(r#"{"vision_config": {"hidden_act": "gelu"}}"#).unwrap_err();
-        assert_eq!(refused.to_string(), "model: vision_config.hidden_act: expected quick_gelu, got gelu");
+        assert_eq!(
+            refused.to_string(),
+            "model: vision_config.hidden_act: expected quick_gelu, got gelu"
+        );
         assert!(check_activation("{").is_err());
     }
 }

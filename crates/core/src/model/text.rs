@@ -17,7 +17,7 @@ pub struct Text<O: Ops> {
     positional_embedding: Vec<f32>,
     transformer: Transformer<O>,
     ln_final: O::Norm,
-    text_projection: O::Linear,
+    projection: O::Linear,
     width: usize,
     embed_dim: usize,
 }
@@ -34,7 +34,8 @@ pub struct TokenTable {
 impl TokenTable {
     fn load(weights: &dyn Weights, width: usize) -> Result<Self> {
         let name = "token_embedding.weight";
-        let shape = weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+        let shape =
+            weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
         let rows = weights.get(name, &[shape.first().copied().unwrap_or(0), width])?;
         match weights.token_ids()? {
             Some(ids) => Self::some(ids, rows, width),
@@ -97,10 +98,11 @@ impl<O: Ops> Text<O> {
         let width = config.text.width;
         Ok(Self {
             tokens: TokenTable::load(weights, width)?,
-            positional_embedding: weights.get("positional_embedding", &[config.context_length, width])?,
+            positional_embedding: weights
+                .get("positional_embedding", &[config.context_length, width])?,
             transformer: Transformer::load(ops, weights, "transformer", config.text.layers, width)?,
             ln_final: load_norm(ops, weights, "ln_final", width)?,
-            text_projection: load_projection(ops, weights, "text_projection", width, config.embed_dim)?,
+            projection: load_projection(ops, weights, "text_projection", width, config.embed_dim)?,
             width,
             embed_dim: config.embed_dim,
         })
@@ -127,15 +129,22 @@ impl<O: Ops> Text<O> {
         self.transformer.forward(ops, work, plan);
         let (mut normed, mut features) = (O::Buffer::default(), O::Buffer::default());
         ops.layer_norm(&mut normed, &work.x, &self.ln_final);
-        ops.linear(&mut features, &normed, &self.text_projection, false);
+        ops.linear(&mut features, &normed, &self.projection, false);
         ops.download(&features)
     }
 
     /// The gradient of `x` (rows, width), given that of [`Self::encode`]'s result, which must be the workspace's latest.
-    pub fn backward(&self, ops: &O, work: &mut Workspace<O>, dfeatures: &[f32], plan: &Plan<O>, rows: usize) -> Vec<f32> {
+    pub fn backward(
+        &self,
+        ops: &O,
+        work: &mut Workspace<O>,
+        dfeatures: &[f32],
+        plan: &Plan<O>,
+        rows: usize,
+    ) -> Vec<f32> {
         let (mut upper, mut normed) = (O::Buffer::default(), O::Buffer::default());
         ops.upload(&mut upper, dfeatures);
-        ops.linear_backward(&mut normed, &upper, &self.text_projection, false);
+        ops.linear_backward(&mut normed, &upper, &self.projection, false);
         ops.zero(&mut work.d, dfeatures.len() / self.embed_dim * self.width);
         ops.layer_norm_backward(&mut work.d, &normed, &work.x, &self.ln_final);
         self.transformer.backward(ops, work, plan, rows);

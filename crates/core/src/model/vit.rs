@@ -37,7 +37,13 @@ impl<O: Ops> Vision<O> {
             conv1: ops.new_linear(&conv1, None, width),
             base,
             ln_pre: load_norm(ops, weights, "visual.ln_pre", width)?,
-            transformer: Transformer::load(ops, weights, "visual.transformer", config.vision.layers, width)?,
+            transformer: Transformer::load(
+                ops,
+                weights,
+                "visual.transformer",
+                config.vision.layers,
+                width,
+            )?,
             ln_post: load_norm(ops, weights, "visual.ln_post", width)?,
             proj: load_projection(ops, weights, "visual.proj", width, config.embed_dim)?,
             image_size: config.image_size,
@@ -55,11 +61,13 @@ impl<O: Ops> Vision<O> {
         let batch = pixels.len() / image_len;
         let grid = self.image_size / self.patch_size;
         let rows = grid * grid + 1;
-        let (mut patches, mut embedded, mut x) = (O::Buffer::default(), O::Buffer::default(), O::Buffer::default());
+        let (mut patches, mut embedded, mut x) =
+            (O::Buffer::default(), O::Buffer::default(), O::Buffer::default());
         ops.upload(&mut patches, &self.patches(pixels, image_len));
         ops.linear(&mut embedded, &patches, &self.conv1, false);
         ops.upload(&mut x, &self.base.repeat(batch));
-        let behind_class = (0..batch * rows).filter(|row| row % rows > 0).map(|row| row as u32).collect();
+        let behind_class =
+            (0..batch * rows).filter(|row| row % rows > 0).map(|row| row as u32).collect();
         ops.scatter_add(&mut x, &embedded, &ops.new_rows(behind_class), self.width);
         ops.layer_norm(&mut work.x, &x, &self.ln_pre);
         let plan = Plan {
@@ -80,7 +88,9 @@ impl<O: Ops> Vision<O> {
         let mut patches = Vec::with_capacity(pixels.len());
         for image in pixels.chunks_exact(image_len) {
             for corner in (0..grid * grid).map(|i| i / grid * patch * size + i % grid * patch) {
-                for line in (0..3 * patch).map(|i| corner + (i / patch) * size * size + i % patch * size) {
+                for line in
+                    (0..3 * patch).map(|i| corner + (i / patch) * size * size + i % patch * size)
+                {
                     patches.extend_from_slice(&image[line..line + patch]);
                 }
             }

@@ -58,9 +58,9 @@ impl<'a> File<'a> {
             _ => {
                 let hf = hugging_face_name(name);
                 match hf.split_once("self_attn.in_proj_") {
-                    Some((block, leaf)) => {
-                        Recipe::Stacked(["q", "k", "v"].map(|part| format!("{block}self_attn.{part}_proj.{leaf}")))
-                    }
+                    Some((block, leaf)) => Recipe::Stacked(
+                        ["q", "k", "v"].map(|part| format!("{block}self_attn.{part}_proj.{leaf}")),
+                    ),
                     None => Recipe::Same(hf),
                 }
             }
@@ -68,7 +68,8 @@ impl<'a> File<'a> {
     }
 
     fn values(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let tensor = self.tensors.tensor(name).map_err(|_| Error::MissingTensor { name: name.into() })?;
+        let tensor =
+            self.tensors.tensor(name).map_err(|_| Error::MissingTensor { name: name.into() })?;
         Ok((tensor.shape().to_vec(), to_f32(name, tensor.dtype(), tensor.data())?))
     }
 }
@@ -89,7 +90,11 @@ impl Weights for File<'_> {
     fn get(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>> {
         let check = |name: &str, expected: &[usize], got: Vec<usize>| {
             let name = name.to_string();
-            if got == expected { Ok(()) } else { Err(Error::Shape { name, expected: expected.to_vec(), got }) }
+            if got == expected {
+                Ok(())
+            } else {
+                Err(Error::Shape { name, expected: expected.to_vec(), got })
+            }
         };
         match self.recipe(name) {
             Recipe::Same(name) => {
@@ -121,12 +126,28 @@ impl Weights for File<'_> {
     }
 
     fn token_ids(&self) -> Result<Option<Vec<u32>>> {
-        let name = if self.hugging_face { hugging_face_name("token_embedding.ids") } else { "token_embedding.ids".into() };
+        let name = if self.hugging_face {
+            hugging_face_name("token_embedding.ids")
+        } else {
+            "token_embedding.ids".into()
+        };
         let Ok(tensor) = self.tensors.tensor(&name) else { return Ok(None) };
         if tensor.dtype() != Dtype::U32 {
-            return Err(Error::Dtype { name, expected: "U32".into(), got: format!("{:?}", tensor.dtype()) });
+            return Err(Error::Dtype {
+                name,
+                expected: "U32".into(),
+                got: format!("{:?}", tensor.dtype()),
+            });
         }
-        Ok(Some(tensor.data().as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()))
+        Ok(Some(
+            tensor
+                .data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|bytes| u32::from_le_bytes(*bytes))
+                .collect(),
+        ))
     }
 }
 
@@ -151,10 +172,14 @@ pub fn to_f32(name: &str, dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
             return Err(Error::Dtype { name: name.into(), expected, got: format!("{other:?}") });
         }
     };
-    if values.iter().all(|x| x.is_finite()) { Ok(values) } else { Err(Error::NotFinite { name: name.into() }) }
+    if values.iter().all(|x| x.is_finite()) {
+        Ok(values)
+    } else {
+        Err(Error::NotFinite { name: name.into() })
+    }
 }
 
-/// Hugging Face's name of `OpenAI`'s tensor `name`; "attn.in_proj_" stays as a marker for the stacked ones.
+/// Hugging Face's name of `OpenAI`'s tensor `name`; "`attn.in_proj`_" stays as a marker for the stacked ones.
 fn hugging_face_name(name: &str) -> String {
     let (tower, rest) = match name.strip_prefix("visual.") {
         Some(rest) => ("vision_model", rest),
@@ -164,7 +189,9 @@ fn hugging_face_name(name: &str) -> String {
         "logit_scale" => return name.into(),
         "visual.conv1.weight" => "embeddings.patch_embedding.weight",
         "visual.class_embedding" => "embeddings.class_embedding",
-        "visual.positional_embedding" | "positional_embedding" => "embeddings.position_embedding.weight",
+        "visual.positional_embedding" | "positional_embedding" => {
+            "embeddings.position_embedding.weight"
+        }
         _ => "",
     };
     if !whole.is_empty() {
@@ -206,16 +233,29 @@ mod tests {
         let (k, v) = (q.replace("q_proj", "k_proj"), q.replace("q_proj", "v_proj"));
         let bytes = file(&[
             ("text_model.final_layer_norm.bias", Dtype::F32, vec![1], f32s(&[7.0])),
-            ("visual_projection.weight", Dtype::F32, vec![2, 3], f32s(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])),
+            (
+                "visual_projection.weight",
+                Dtype::F32,
+                vec![2, 3],
+                f32s(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+            ),
             (q, Dtype::F32, vec![1], f32s(&[1.0])),
             (&k, Dtype::F32, vec![1], f32s(&[2.0])),
             (&v, Dtype::F32, vec![1], f32s(&[3.0])),
-            ("vision_model.pre_layrnorm.weight", Dtype::F16, vec![1], f16::from_f32(0.5).to_le_bytes().to_vec()),
+            (
+                "vision_model.pre_layrnorm.weight",
+                Dtype::F16,
+                vec![1],
+                f16::from_f32(0.5).to_le_bytes().to_vec(),
+            ),
         ]);
         let file = File::open(&bytes).unwrap();
         assert_eq!(file.shape("visual.proj"), Some(vec![3, 2]));
         assert_eq!(file.get("visual.proj", &[3, 2]).unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        assert_eq!(file.get("visual.transformer.resblocks.0.attn.in_proj_bias", &[3]).unwrap(), [1.0, 2.0, 3.0]);
+        assert_eq!(
+            file.get("visual.transformer.resblocks.0.attn.in_proj_bias", &[3]).unwrap(),
+            [1.0, 2.0, 3.0]
+        );
         assert_eq!(file.get("visual.ln_pre.weight", &[1]).unwrap(), [0.5]);
         assert_eq!(file.get("ln_final.bias", &[1]).unwrap(), [7.0]);
     }
@@ -229,7 +269,10 @@ mod tests {
         let open = File::open(&bytes).unwrap();
         let name = || "ln_final.bias".to_string();
         assert_eq!(open.get("ln_final.bias", &[2]), Err(Error::NotFinite { name: name() }));
-        assert_eq!(open.get("logit_scale", &[]), Err(Error::MissingTensor { name: "logit_scale".into() }));
+        assert_eq!(
+            open.get("logit_scale", &[]),
+            Err(Error::MissingTensor { name: "logit_scale".into() })
+        );
         assert!(matches!(open.get("ln_final.weight", &[1]), Err(Error::Dtype { .. })));
         let good = file(&[("ln_final.bias", Dtype::F32, vec![2], f32s(&[1.0, 2.0]))]);
         let shape = Error::Shape { name: name(), expected: vec![3], got: vec![2] };
@@ -240,7 +283,10 @@ mod tests {
     fn truncated_files_are_refused_at_every_length() {
         let bytes = file(&[("ln_final.bias", Dtype::F32, vec![2], f32s(&[1.0, 2.0]))]);
         for length in 0..bytes.len() {
-            assert!(matches!(File::open(&bytes[..length]), Err(Error::Safetensors { .. })), "{length}");
+            assert!(
+                matches!(File::open(&bytes[..length]), Err(Error::Safetensors { .. })),
+                "{length}"
+            );
         }
         let mut lying = bytes;
         lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());

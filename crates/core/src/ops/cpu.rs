@@ -85,7 +85,14 @@ impl Ops for Cpu {
         norm::backward(dx, dy, x, &norm.weight);
     }
 
-    fn attention(&self, out: &mut Vec<f32>, q: &Vec<f32>, kv: &Vec<f32>, plan: &attention::Plan, width: usize) {
+    fn attention(
+        &self,
+        out: &mut Vec<f32>,
+        q: &Vec<f32>,
+        kv: &Vec<f32>,
+        plan: &attention::Plan,
+        width: usize,
+    ) {
         out.resize(q.len(), 0.0);
         attention::forward(out, q, kv, plan, width);
     }

@@ -42,15 +42,40 @@ pub trait Ops: Send + Sync {
     fn zero(&self, to: &mut Self::Buffer, len: usize);
 
     /// `y` = x·weightᵀ + bias, or `y` += that.
-    fn linear(&self, y: &mut Self::Buffer, x: &Self::Buffer, layer: &Self::Linear, accumulate: bool);
+    fn linear(
+        &self,
+        y: &mut Self::Buffer,
+        x: &Self::Buffer,
+        layer: &Self::Linear,
+        accumulate: bool,
+    );
     /// `dx` = `dy`·weight, or `dx` += that.
-    fn linear_backward(&self, dx: &mut Self::Buffer, dy: &Self::Buffer, layer: &Self::Linear, accumulate: bool);
+    fn linear_backward(
+        &self,
+        dx: &mut Self::Buffer,
+        dy: &Self::Buffer,
+        layer: &Self::Linear,
+        accumulate: bool,
+    );
     /// `y` = LayerNorm(`x`).
     fn layer_norm(&self, y: &mut Self::Buffer, x: &Self::Buffer, norm: &Self::Norm);
     /// `dx` += the gradient of the input `x`.
-    fn layer_norm_backward(&self, dx: &mut Self::Buffer, dy: &Self::Buffer, x: &Self::Buffer, norm: &Self::Norm);
+    fn layer_norm_backward(
+        &self,
+        dx: &mut Self::Buffer,
+        dy: &Self::Buffer,
+        x: &Self::Buffer,
+        norm: &Self::Norm,
+    );
     /// `out` = attention of `q` (queries, width) over `kv` (rows, 2·width).
-    fn attention(&self, out: &mut Self::Buffer, q: &Self::Buffer, kv: &Self::Buffer, plan: &Self::Plan, width: usize);
+    fn attention(
+        &self,
+        out: &mut Self::Buffer,
+        q: &Self::Buffer,
+        kv: &Self::Buffer,
+        plan: &Self::Plan,
+        width: usize,
+    );
     /// `dq`, `dkv` = the gradients of `q` and `kv`.
     fn attention_backward(
         &self,

@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn backward_matches_central_differences() {
-        let (x, dy, h) = ([0.3f32, -1.2, 0.9, 2.0, 0.1, -0.4], [1.0f32, -0.5, 0.25, 0.7, -1.1, 0.2], 1e-2);
+        let (x, dy, h) =
+            ([0.3f32, -1.2, 0.9, 2.0, 0.1, -0.4], [1.0f32, -0.5, 0.25, 0.7, -1.1, 0.2], 1e-2);
         let loss = |x: [f32; 6]| {
             let mut y = x;
             forward(&mut y, 3);

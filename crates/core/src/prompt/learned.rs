@@ -1,5 +1,5 @@
 //! Learned prompts of a set of classes: the one forward pass of CoOp and CoCoOp, in training and in classification,
-//! and its backward. Logits are exp(logit_scale)·cos(image, text) (Radford et al. 2021, Fig. 3).
+//! and its backward. Logits are `exp(logit_scale)`·cos(image, text) (Radford et al. 2021, Fig. 3).
 
 use super::learner::Learner;
 use super::plan::Rows;
@@ -25,7 +25,7 @@ pub struct Learned<O: Ops> {
 
 /// What a forward pass leaves for its user and for backward.
 pub struct Forward<O: Ops> {
-    /// exp(logit_scale)·cosine (batch, `n_cls`).
+    /// `exp(logit_scale)`·cosine (batch, `n_cls`).
     pub logits: Vec<f32>,
     /// L2-normalised: (`n_cls`, `embed_dim`), or (batch, `n_cls`, `embed_dim`) where they depend on the image.
     pub text_features: Vec<f32>,
@@ -52,14 +52,22 @@ impl<O: Ops> Learned<O> {
         let vectors = if learner.csc { classnames.len() * learner.n_ctx } else { learner.n_ctx };
         if learner.ctx.len() != vectors * learner.ctx_dim {
             let got = learner.ctx.len() / (learner.n_ctx * learner.ctx_dim);
-            let why = format!("class-specific context was learned for {got} classes and fits no others, got {}", classnames.len());
+            let why = format!(
+                "class-specific context was learned for {got} classes and fits no others, got {}",
+                classnames.len()
+            );
             return Err(Error::Classes { why });
         }
         let prompt = |(class, name): (usize, &String)| {
             around_ctx(name, class, learner.n_ctx, learner.csc, position, context_length)
         };
         let prompts = classnames.iter().enumerate().map(prompt).collect::<Result<Vec<_>>>()?;
-        Ok(Self { n_cls: classnames.len(), trie: Trie::new(&prompts, sharing), learner, rows: None })
+        Ok(Self {
+            n_cls: classnames.len(),
+            trie: Trie::new(&prompts, sharing),
+            learner,
+            rows: None,
+        })
     }
 
     /// Number of classes.
@@ -95,7 +103,13 @@ impl<O: Ops> Learned<O> {
     }
 
     /// Logits of `image_features` (batch, `embed_dim`), L2-normalised, batch ≥ 1.
-    pub fn forward(&mut self, clip: &Clip<O>, tokens: &TokenTable, work: &mut Workspace<O>, image_features: &[f32]) -> Forward<O> {
+    pub fn forward(
+        &mut self,
+        clip: &Clip<O>,
+        tokens: &TokenTable,
+        work: &mut Workspace<O>,
+        image_features: &[f32],
+    ) -> Forward<O> {
         let embed_dim = clip.config.embed_dim;
         let batch = image_features.len() / embed_dim;
         let (shift, hidden) = match &self.learner.meta_net {
@@ -106,7 +120,8 @@ impl<O: Ops> Learned<O> {
         let x = rows.embed(&clip.text, tokens, &self.learner.ctx, self.learner.n_ctx, &shift);
         let mut text_features = clip.text.encode(&clip.ops, work, &x, &rows.plan);
         let lengths = normalize::forward(&mut text_features, embed_dim);
-        let logits = logits(clip.logit_scale, image_features, &text_features, self.n_cls, embed_dim);
+        let logits =
+            logits(clip.logit_scale, image_features, &text_features, self.n_cls, embed_dim);
         Forward { logits, text_features, lengths, hidden, rows }
     }
 
@@ -126,14 +141,21 @@ impl<O: Ops> Learned<O> {
             image_features.chunks_exact(embed_dim).zip(dlogits.chunks_exact(self.n_cls)).enumerate()
         {
             let first = if self.conditional() { i * self.n_cls } else { 0 };
-            for (dtext, dlogit) in dtext[first * embed_dim..].chunks_exact_mut(embed_dim).zip(dlogits) {
+            for (dtext, dlogit) in
+                dtext[first * embed_dim..].chunks_exact_mut(embed_dim).zip(dlogits)
+            {
                 dtext.iter_mut().zip(image).for_each(|(d, x)| *d += scale * dlogit * x);
             }
         }
         normalize::backward(&mut dtext, &forward.text_features, &forward.lengths, embed_dim);
-        let dx = clip.text.backward(&clip.ops, work, &dtext, &forward.rows.plan, forward.rows.len());
+        let dx =
+            clip.text.backward(&clip.ops, work, &dtext, &forward.rows.plan, forward.rows.len());
         let mut d = self.learner.zeros();
-        let mut dshift = vec![0.0; if self.conditional() { image_features.len() / embed_dim * ctx_dim } else { 0 }];
+        let mut dshift =
+            vec![
+                0.0;
+                if self.conditional() { image_features.len() / embed_dim * ctx_dim } else { 0 }
+            ];
         for (row, image, index) in forward.rows.learned(self.learner.n_ctx) {
             let dx = &dx[row * ctx_dim..][..ctx_dim];
             d.ctx[index * ctx_dim..].iter_mut().zip(dx).for_each(|(d, x)| *d += x);
@@ -150,6 +172,8 @@ impl<O: Ops> Learned<O> {
 
 /// exp(`logit_scale`)·image·text (batch, `n_cls`); `text_features` are (`n_cls`, `embed_dim`), or those for each image
 /// one after the other.
+/// # Panics
+/// If `text_features` fit neither shape.
 pub fn logits(
     logit_scale: f32,
     image_features: &[f32],
@@ -159,11 +183,17 @@ pub fn logits(
 ) -> Vec<f32> {
     let (batch, scale) = (image_features.len() / embed_dim, logit_scale.exp());
     let own = if text_features.len() > n_cls * embed_dim { n_cls * embed_dim } else { 0 };
-    assert!(text_features.len() == n_cls * embed_dim || text_features.len() == batch * n_cls * embed_dim);
-    let image = |i: usize| (&image_features[i * embed_dim..][..embed_dim], &text_features[i * own..]);
+    assert!(
+        text_features.len() == n_cls * embed_dim
+            || text_features.len() == batch * n_cls * embed_dim
+    );
+    let image =
+        |i: usize| (&image_features[i * embed_dim..][..embed_dim], &text_features[i * own..]);
     (0..batch)
         .map(image)
-        .flat_map(|(image, text)| text.chunks_exact(embed_dim).take(n_cls).map(move |text| dot(image, text) * scale))
+        .flat_map(|(image, text)| {
+            text.chunks_exact(embed_dim).take(n_cls).map(move |text| dot(image, text) * scale)
+        })
         .collect()
 }
 

@@ -1,5 +1,5 @@
 //! What is learned: `ctx`, and for CoCoOp the Meta-Net that shifts it by the image (Zhou et al. 2022b, 3.1).
-//! The Meta-Net is Linear(embed_dim, embed_dim/16), ReLU, Linear(embed_dim/16, ctx_dim), both with bias, on the
+//! The Meta-Net is Linear (`embed_dim`, `embed_dim`/16), `ReLU`, Linear (`embed_dim`/16, `ctx_dim`), both with bias, on the
 //! L2-normalised image feature, as in the original code.
 
 use crate::random::{Purpose, Random};
@@ -34,7 +34,13 @@ pub struct MetaNet {
 
 impl Learner {
     /// Vectors `ctx`, with or without a Meta-Net.
-    pub fn new(ctx: Vec<f32>, n_ctx: usize, ctx_dim: usize, csc: bool, meta_net: Option<MetaNet>) -> Self {
+    pub fn new(
+        ctx: Vec<f32>,
+        n_ctx: usize,
+        ctx_dim: usize,
+        csc: bool,
+        meta_net: Option<MetaNet>,
+    ) -> Self {
         Self { ctx, n_ctx, ctx_dim, csc, meta_net }
     }
 
@@ -63,7 +69,11 @@ impl Learner {
             tensors.push(("meta_net.linear1.bias", vec![hidden], &net.linear1_bias));
             tensors.push(("meta_net.linear1.weight", vec![hidden, embed_dim], &net.linear1_weight));
             tensors.push(("meta_net.linear2.bias", vec![self.ctx_dim], &net.linear2_bias));
-            tensors.push(("meta_net.linear2.weight", vec![self.ctx_dim, hidden], &net.linear2_weight));
+            tensors.push((
+                "meta_net.linear2.weight",
+                vec![self.ctx_dim, hidden],
+                &net.linear2_weight,
+            ));
         }
         tensors
     }
@@ -115,17 +125,22 @@ impl MetaNet {
         self.linear1_weight.len() / self.hidden()
     }
 
-    /// (`shift` (batch, `ctx_dim`), `hidden` (batch, hidden) after the ReLU) of `image_features` (batch, `embed_dim`).
+    /// (`shift` (batch, `ctx_dim`), `hidden` (batch, hidden) after the `ReLU`) of `image_features` (batch, `embed_dim`).
     pub fn forward(&self, image_features: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let hidden = linear(image_features, &self.linear1_weight, &self.linear1_bias, |x| x.max(0.0));
+        let hidden =
+            linear(image_features, &self.linear1_weight, &self.linear1_bias, |x| x.max(0.0));
         let shift = linear(&hidden, &self.linear2_weight, &self.linear2_bias, |x| x);
         (shift, hidden)
     }
 
     /// Adds the gradients of the tensors to `d`, given `dshift` (batch, `ctx_dim`) and what [`Self::forward`] saw and made.
     pub fn backward(&self, d: &mut Self, dshift: &[f32], image_features: &[f32], hidden: &[f32]) {
-        let (units, ctx_dim, embed_dim) = (self.hidden(), self.linear2_bias.len(), self.embed_dim());
-        let images = dshift.chunks_exact(ctx_dim).zip(image_features.chunks_exact(embed_dim)).zip(hidden.chunks_exact(units));
+        let (units, ctx_dim, embed_dim) =
+            (self.hidden(), self.linear2_bias.len(), self.embed_dim());
+        let images = dshift
+            .chunks_exact(ctx_dim)
+            .zip(image_features.chunks_exact(embed_dim))
+            .zip(hidden.chunks_exact(units));
         for ((dshift, features), hidden) in images {
             let mut dhidden = vec![0.0; units];
             for (i, dy) in dshift.iter().enumerate() {
@@ -150,7 +165,9 @@ fn linear(x: &[f32], weight: &[f32], bias: &[f32], activation: impl Fn(f32) -> f
     let unit = |x: &[f32], i: usize| {
         bias[i] + x.iter().zip(&weight[i * inputs..]).map(|(x, w)| x * w).sum::<f32>()
     };
-    x.chunks_exact(inputs).flat_map(|x| (0..bias.len()).map(|i| activation(unit(x, i))).collect::<Vec<_>>()).collect()
+    x.chunks_exact(inputs)
+        .flat_map(|x| (0..bias.len()).map(|i| activation(unit(x, i))).collect::<Vec<_>>())
+        .collect()
 }
 
 #[cfg(test)]
@@ -163,7 +180,8 @@ mod tests {
         let net = MetaNet::random(embed_dim, ctx_dim, 5);
         let features: Vec<f32> = (0..2 * embed_dim).map(|i| (i as f32 * 0.7).sin()).collect();
         let dshift: Vec<f32> = (0..2 * ctx_dim).map(|i| (i as f32 * 1.3).cos()).collect();
-        let learner = |net: &MetaNet| Learner::new(vec![0.0; ctx_dim], 1, ctx_dim, false, Some(net.clone()));
+        let learner =
+            |net: &MetaNet| Learner::new(vec![0.0; ctx_dim], 1, ctx_dim, false, Some(net.clone()));
         let loss = |learner: &Learner| -> f32 {
             let shift = learner.meta_net.as_ref().unwrap().forward(&features).0;
             shift.iter().zip(&dshift).map(|(x, d)| x * d).sum()

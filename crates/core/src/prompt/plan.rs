@@ -50,7 +50,9 @@ impl<O: Ops> Rows<O> {
         }
         let (mut end_offsets, mut end_path) = (vec![0], Vec::new());
         for &end in &ends {
-            end_path.extend_from_slice(&path[offsets[end as usize] as usize..offsets[end as usize + 1] as usize]);
+            end_path.extend_from_slice(
+                &path[offsets[end as usize] as usize..offsets[end as usize + 1] as usize],
+            );
             end_offsets.push(end_path.len() as u32);
         }
         let plan = block::Plan {
@@ -58,7 +60,8 @@ impl<O: Ops> Rows<O> {
             last: ops.new_plan(attention::Plan::listed(end_offsets, end_path, rows.len())),
             ends: ops.new_rows(ends),
         };
-        let (symbols, rest): (Vec<_>, Vec<_>) = rows.into_iter().map(|(symbol, depth, image)| (symbol, (depth, image))).unzip();
+        let (symbols, rest): (Vec<_>, Vec<_>) =
+            rows.into_iter().map(|(symbol, depth, image)| (symbol, (depth, image))).unzip();
         let (depths, images) = rest.into_iter().unzip();
         Self { symbols, depths, images, plan }
     }
@@ -86,15 +89,24 @@ impl<O: Ops> Rows<O> {
         })
     }
 
-    /// The tower's input (rows, width): embeddings plus positions. `ctx` is (n_ctx or n_cls·n_ctx, width), `shift`
+    /// The tower's input (rows, width): embeddings plus positions. `ctx` is (`n_ctx` or `n_cls`·`n_ctx`, width), `shift`
     /// (images, width) is what the Meta-Net adds to each image's vectors, or empty.
-    pub fn embed(&self, text: &Text<O>, tokens: &TokenTable, ctx: &[f32], n_ctx: usize, shift: &[f32]) -> Vec<f32> {
+    pub fn embed(
+        &self,
+        text: &Text<O>,
+        tokens: &TokenTable,
+        ctx: &[f32],
+        n_ctx: usize,
+        shift: &[f32],
+    ) -> Vec<f32> {
         let width = text.width();
         let mut x = Vec::with_capacity(self.len() * width);
         for (symbol, &depth) in self.symbols.iter().zip(&self.depths) {
             let position = text.position(depth as usize);
             match symbol {
-                Symbol::Token(id) => x.extend(tokens.row(*id).iter().zip(position).map(|(x, p)| x + p)),
+                Symbol::Token(id) => {
+                    x.extend(tokens.row(*id).iter().zip(position).map(|(x, p)| x + p));
+                }
                 _ => x.extend_from_slice(position),
             }
         }

@@ -39,7 +39,10 @@ pub enum ClassTokenPosition {
 /// [`Error::Text`] if the template has no `{}` or holds special tokens; [`Error::TextTooLong`].
 pub fn fill(template: &str, classname: &str, context_length: usize) -> Result<Vec<Symbol>> {
     if !template.contains("{}") {
-        return Err(Error::Text { text: template.into(), why: "a template needs {} where the class name goes".into() });
+        return Err(Error::Text {
+            text: template.into(),
+            why: "a template needs {} where the class name goes".into(),
+        });
     }
     let text = template.replace("{}", &spaced(classname)?);
     tokenizer::check_plain(&text)?;
@@ -68,7 +71,10 @@ pub fn around_ctx(
     let tokens = |part: &[u32]| part.iter().copied().map(Symbol::Token).collect::<Vec<_>>();
     let class = class as u32;
     let ctx = |range: std::ops::Range<usize>| {
-        range.map(|j| j as u32).map(|j| if csc { Symbol::ClassCtx { class, j } } else { Symbol::Ctx(j) }).collect()
+        range
+            .map(|j| j as u32)
+            .map(|j| if csc { Symbol::ClassCtx { class, j } } else { Symbol::Ctx(j) })
+            .collect()
     };
     let half = n_ctx / 2;
     let middle = match position {
@@ -91,7 +97,11 @@ fn spaced(classname: &str) -> Result<String> {
 
 fn fits(symbols: Vec<Symbol>, text: &str, limit: usize) -> Result<Vec<Symbol>> {
     let got = symbols.len();
-    if got <= limit { Ok(symbols) } else { Err(Error::TextTooLong { text: text.into(), got, limit }) }
+    if got <= limit {
+        Ok(symbols)
+    } else {
+        Err(Error::TextTooLong { text: text.into(), got, limit })
+    }
 }
 
 #[cfg(test)]
@@ -120,13 +130,19 @@ mod tests {
     #[test]
     fn a_full_stop_that_merges_travels_with_the_name() {
         let name = "kite_(bird_of_prey)"; // "(prey)." ends in one token 1818
-        assert_eq!(layout(name, ClassTokenPosition::Front), "< 19867 263 3329 539 17131 1818 v0 v1 v2 v3 >");
+        assert_eq!(
+            layout(name, ClassTokenPosition::Front),
+            "< 19867 263 3329 539 17131 1818 v0 v1 v2 v3 >"
+        );
     }
 
     #[test]
     fn prompts_that_do_not_fit_are_refused_by_name() {
         let long = "word ".repeat(80);
-        assert!(matches!(fill("a photo of a {}.", &long, 77), Err(Error::TextTooLong { got: 87, limit: 77, .. })));
+        assert!(matches!(
+            fill("a photo of a {}.", &long, 77),
+            Err(Error::TextTooLong { got: 87, limit: 77, .. })
+        ));
         assert!(around_ctx("dog", 0, 73, false, ClassTokenPosition::End, 77).is_err());
         assert!(around_ctx("dog", 0, 72, false, ClassTokenPosition::End, 76).is_ok());
         assert!(fill("a photo", "dog", 77).is_err() && fill("a {}", "<|endoftext|>", 77).is_err());

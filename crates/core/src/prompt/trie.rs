@@ -38,14 +38,17 @@ pub struct Trie {
 }
 
 impl Trie {
-    /// Lays out `prompts`, which must not be empty.
+    /// Lays out `prompts`.
+    /// # Panics
+    /// If one is empty: every prompt has a start and an end token.
     pub fn new(prompts: &[Vec<Symbol>], sharing: Sharing) -> Self {
         let mut trie = Self { nodes: Vec::new(), ends: Vec::with_capacity(prompts.len()) };
         let mut children: HashMap<(Option<u32>, Symbol), u32> = HashMap::new();
         for prompt in prompts {
             let mut at = None;
             for &symbol in prompt {
-                let known = children.get(&(at, symbol)).copied().filter(|_| sharing == Sharing::Trie);
+                let known =
+                    children.get(&(at, symbol)).copied().filter(|_| sharing == Sharing::Trie);
                 let next = known.unwrap_or_else(|| trie.push(symbol, at));
                 children.insert((at, symbol), next);
                 at = Some(next);
@@ -63,7 +66,8 @@ impl Trie {
     fn push(&mut self, symbol: Symbol, parent: Option<u32>) -> u32 {
         let before = parent.map(|parent| self.nodes[parent as usize]);
         let depth = before.map_or(0, |before| before.depth + 1);
-        let after_ctx = matches!(symbol, Symbol::Ctx(_)) || before.is_some_and(|before| before.after_ctx);
+        let after_ctx =
+            matches!(symbol, Symbol::Ctx(_)) || before.is_some_and(|before| before.after_ctx);
         self.nodes.push(Node { symbol, parent, depth, after_ctx });
         self.nodes.len() as u32 - 1
     }

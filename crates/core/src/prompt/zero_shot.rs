@@ -34,14 +34,20 @@ pub fn text_features<O: Ops>(
     for classnames in classnames.chunks((PROMPTS_AT_A_TIME / templates.len()).max(1)) {
         let prompts = classnames
             .iter()
-            .flat_map(|name| templates.iter().map(move |template| fill(template, name, clip.config.context_length)))
+            .flat_map(|name| {
+                templates
+                    .iter()
+                    .map(move |template| fill(template, name, clip.config.context_length))
+            })
             .collect::<Result<Vec<_>>>()?;
         let rows = Rows::new(&clip.ops, &Trie::new(&prompts, Sharing::Trie), 1, false);
         let x = rows.embed(&clip.text, &clip.text.tokens, &[], 0, &[]);
         let mut features = clip.text.encode(&clip.ops, work, &x, &rows.plan);
         normalize::forward(&mut features, embed_dim);
         for class in features.chunks_exact(templates.len() * embed_dim) {
-            mean.extend((0..embed_dim).map(|i| class.iter().skip(i).step_by(embed_dim).sum::<f32>()));
+            mean.extend(
+                (0..embed_dim).map(|i| class.iter().skip(i).step_by(embed_dim).sum::<f32>()),
+            );
         }
     }
     normalize::forward(&mut mean, embed_dim);

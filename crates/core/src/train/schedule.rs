@@ -36,8 +36,10 @@ mod tests {
 
     #[test]
     fn ten_epochs_are_the_originals() {
-        let expected =
-            [1e-5, 2e-3, 1.9511e-3, 1.8090e-3, 1.5878e-3, 1.3090e-3, 1e-3, 6.9098e-4, 4.1221e-4, 1.9098e-4];
+        let expected = [
+            1e-5, 2e-3, 1.9511e-3, 1.8090e-3, 1.5878e-3, 1.3090e-3, 1e-3, 6.9098e-4, 4.1221e-4,
+            1.9098e-4,
+        ];
         for (ours, theirs) in rates(10).into_iter().zip(expected) {
             assert!((ours - theirs).abs() < 5e-8, "{ours} {theirs}"); // the printed digits
         }

@@ -132,18 +132,31 @@ impl<O: Ops> Session<O> {
     /// # Errors
     /// [`Error::Image`] and its kin, prefixed with the image's index; [`Error::Label`]; [`Error::Option`] if there are
     /// no images; [`Error::Classes`], [`Error::Text`], [`Error::TextTooLong`].
-    pub fn new(clip: Arc<Clip<O>>, spec: TrainSpec, images: Vec<Vec<u8>>, labels: Vec<usize>) -> Result<Self> {
+    pub fn new(
+        clip: Arc<Clip<O>>,
+        spec: TrainSpec,
+        images: Vec<Vec<u8>>,
+        labels: Vec<usize>,
+    ) -> Result<Self> {
         let n_cls = spec.classnames.len();
+        if n_cls == 0 {
+            return Err(Error::Classes { why: "the list is empty".into() });
+        }
         if images.is_empty() || images.len() != labels.len() {
             let got = format!("{} images, {} labels", images.len(), labels.len());
-            return Err(Error::Option { name: "images".into(), expected: "one label for each image, at least one".into(), got });
+            return Err(Error::Option {
+                name: "images".into(),
+                expected: "one label for each image, at least one".into(),
+                got,
+            });
         }
         if let Some(&label) = labels.iter().find(|label| **label >= n_cls) {
             return Err(Error::Label { label, n_cls });
         }
         let learner = initial(&clip, &spec)?;
         let (position, context_length) = (spec.class_token_position, clip.config.context_length);
-        let learned = Learned::new(learner, &spec.classnames, position, context_length, Sharing::Trie)?;
+        let learned =
+            Learned::new(learner, &spec.classnames, position, context_length, Sharing::Trie)?;
         Ok(Self {
             tokens: clip.text.tokens.only(&learned.token_ids()),
             sgd: Sgd::new(&learned.learner, spec.momentum, spec.weight_decay),
@@ -184,14 +197,24 @@ impl<O: Ops> Session<O> {
     /// # Errors
     /// [`Error::Cancelled`]; [`Error::Diverged`] before a step that would store NaN; [`Error::Option`] when all epochs
     /// are done.
-    pub fn epoch(&mut self, progress: &mut dyn FnMut(Progress), cancelled: &dyn Fn() -> bool) -> Result<EpochReport> {
+    pub fn epoch(
+        &mut self,
+        progress: &mut dyn FnMut(Progress),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<EpochReport> {
         let epoch = self.position.epoch;
         if epoch >= self.spec.epochs {
             let expected = format!("at most {}", self.spec.epochs);
-            return Err(Error::Option { name: "epoch".into(), expected, got: (epoch + 1).to_string() });
+            return Err(Error::Option {
+                name: "epoch".into(),
+                expected,
+                got: (epoch + 1).to_string(),
+            });
         }
-        let (lr, batches, batch_size) = (self.spec.schedule().lr(epoch), self.batches(), self.batch_size());
-        let order = Random::new(self.spec.seed, Purpose::Shuffle, [epoch as u64, 0]).permutation(self.labels.len());
+        let (lr, batches, batch_size) =
+            (self.spec.schedule().lr(epoch), self.batches(), self.batch_size());
+        let order = Random::new(self.spec.seed, Purpose::Shuffle, [epoch as u64, 0])
+            .permutation(self.labels.len());
         let embed_dim = self.clip.config.embed_dim;
         let mut features = Vec::new();
         let mut next_view = self.position.batch * batch_size;
@@ -202,14 +225,21 @@ impl<O: Ops> Session<O> {
             let start = self.position.batch * batch_size;
             let of_batch = &order[start..start + batch_size];
             while features.len() < batch_size * embed_dim {
-                let views = &order[next_view..(next_view + VIEWS_AT_A_TIME.max(batch_size)).min(batches * batch_size)];
+                let views = &order[next_view
+                    ..(next_view + VIEWS_AT_A_TIME.max(batch_size)).min(batches * batch_size)];
                 next_view += views.len();
                 features.extend(self.features(epoch, views)?);
             }
             let labels: Vec<usize> = of_batch.iter().map(|&image| self.labels[image]).collect();
             let rest = features.split_off(batch_size * embed_dim);
-            let step =
-                step::gradient(&self.clip, &self.tokens, &mut self.work, &mut self.learned, &features, &labels)?;
+            let step = step::gradient(
+                &self.clip,
+                &self.tokens,
+                &mut self.work,
+                &mut self.learned,
+                &features,
+                &labels,
+            )?;
             features = rest;
             let batch = self.position.batch + 1;
             if !step.loss.is_finite() {
@@ -219,7 +249,14 @@ impl<O: Ops> Session<O> {
             self.position.batch = batch;
             self.position.loss_sum += f64::from(step.loss) * labels.len() as f64;
             self.position.correct += step.correct;
-            progress(Progress { epoch: epoch + 1, batch, loss: step.loss, lr, correct: step.correct, images: labels.len() });
+            progress(Progress {
+                epoch: epoch + 1,
+                batch,
+                loss: step.loss,
+                lr,
+                correct: step.correct,
+                images: labels.len(),
+            });
         }
         let images = batches * batch_size;
         let Position { loss_sum, correct, .. } = self.position;
@@ -240,11 +277,16 @@ impl<O: Ops> Session<O> {
         if self.spec.augment == Augment::None {
             if self.fixed.is_none() {
                 let all: Vec<usize> = (0..self.labels.len()).collect();
-                let parts: Result<Vec<_>> = all.chunks(VIEWS_AT_A_TIME).map(|part| self.encode(0, part)).collect();
+                let parts: Result<Vec<_>> =
+                    all.chunks(VIEWS_AT_A_TIME).map(|part| self.encode(0, part)).collect();
                 self.fixed = Some(parts?.concat());
             }
             let fixed = self.fixed.as_ref().expect("just made");
-            return Ok(views.iter().flat_map(|&image| &fixed[image * embed_dim..][..embed_dim]).copied().collect());
+            return Ok(views
+                .iter()
+                .flat_map(|&image| &fixed[image * embed_dim..][..embed_dim])
+                .copied()
+                .collect());
         }
         self.encode(epoch, views)
     }
@@ -253,7 +295,9 @@ impl<O: Ops> Session<O> {
         let (clip, images, spec) = (&self.clip, &self.images, &self.spec);
         let pixels = |image: usize| {
             let mut random = Random::new(spec.seed, Purpose::Augment, [epoch as u64, image as u64]);
-            let view = |picture: &Image| train_view(picture, clip.config.image_size, spec.augment, &mut random);
+            let view = |picture: &Image| {
+                train_view(picture, clip.config.image_size, spec.augment, &mut random)
+            };
             Ok(clip.pixels(&images.with(image, view)?))
         };
         let pixels = map_all(views, pixels)?.concat();
@@ -262,17 +306,24 @@ impl<O: Ops> Session<O> {
 
     /// A checkpoint.
     pub fn state(&self) -> Vec<u8> {
-        State { learner: &self.learned.learner, velocity: &self.sgd.velocity, position: self.position }
-            .write(&self.fingerprint())
+        State {
+            learner: &self.learned.learner,
+            velocity: &self.sgd.velocity,
+            position: self.position,
+        }
+        .write(&self.fingerprint())
     }
 
     /// Continues from a checkpoint of the same run.
     /// # Errors
     /// [`Error::Checkpoint`] if `bytes` are none or are of another run; then nothing has changed.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
-        let (learner, velocity, position) = State::read(bytes, &self.fingerprint(), &self.learned.learner)?;
+        let (learner, velocity, position) =
+            State::read(bytes, &self.fingerprint(), &self.learned.learner)?;
         if position.epoch > self.spec.epochs || position.batch > self.batches() {
-            return Err(Error::Checkpoint { why: format!("it stands at epoch {}, batch {}", position.epoch, position.batch) });
+            return Err(Error::Checkpoint {
+                why: format!("it stands at epoch {}, batch {}", position.epoch, position.batch),
+            });
         }
         self.learned.learner = learner;
         self.sgd.velocity = velocity;
@@ -284,8 +335,10 @@ impl<O: Ops> Session<O> {
     fn fingerprint(&self) -> String {
         use sha2::{Digest, Sha256};
         let spec = serde_json::to_string(&self.spec).expect("plain data is JSON");
-        let labels: Vec<u8> = self.labels.iter().flat_map(|label| (*label as u64).to_le_bytes()).collect();
-        let hash = Sha256::new().chain_update(spec).chain_update(labels).chain_update(&self.clip.sha256);
+        let labels: Vec<u8> =
+            self.labels.iter().flat_map(|label| (*label as u64).to_le_bytes()).collect();
+        let hash =
+            Sha256::new().chain_update(spec).chain_update(labels).chain_update(&self.clip.sha256);
         crate::model::clip::hex(&hash.finalize())
     }
 
@@ -322,28 +375,29 @@ impl<O: Ops> Session<O> {
     }
 
     fn static_text_features(&self) -> Result<Vec<f32>> {
-        let (position, context_length) = (self.spec.class_token_position, self.clip.config.context_length);
+        let (position, context_length) =
+            (self.spec.class_token_position, self.clip.config.context_length);
         let learner = self.learned.learner.clone();
-        let mut learned = Learned::new(learner, &self.spec.classnames, position, context_length, Sharing::Trie)?;
+        let mut learned =
+            Learned::new(learner, &self.spec.classnames, position, context_length, Sharing::Trie)?;
         let any_image = vec![0.0; self.clip.config.embed_dim];
-        Ok(learned.forward(&self.clip, &self.tokens, &mut Workspace::inference(), &any_image).text_features)
+        Ok(learned
+            .forward(&self.clip, &self.tokens, &mut Workspace::inference(), &any_image)
+            .text_features)
     }
 }
 
 /// What a run starts from: the words' token embeddings without positions, or random vectors; a random Meta-Net.
 fn initial<O: Ops>(clip: &Clip<O>, spec: &TrainSpec) -> Result<Learner> {
     let ctx_dim = clip.text.width();
-    let (ctx, n_ctx) = match &spec.ctx_init {
-        Some(words) => {
-            let words = words.replace('_', " ");
-            tokenizer::check_plain(&words)?;
-            let tokens = tokenizer::encode(&words);
-            (tokens.iter().flat_map(|&id| clip.text.tokens.row(id)).copied().collect(), tokens.len())
-        }
-        None => {
-            let vectors = if spec.csc { spec.classnames.len() * spec.n_ctx } else { spec.n_ctx };
-            (Learner::random_ctx(vectors, ctx_dim, spec.seed), spec.n_ctx)
-        }
+    let (ctx, n_ctx) = if let Some(words) = &spec.ctx_init {
+        let words = words.replace('_', " ");
+        tokenizer::check_plain(&words)?;
+        let tokens = tokenizer::encode(&words);
+        (tokens.iter().flat_map(|&id| clip.text.tokens.row(id)).copied().collect(), tokens.len())
+    } else {
+        let vectors = if spec.csc { spec.classnames.len() * spec.n_ctx } else { spec.n_ctx };
+        (Learner::random_ctx(vectors, ctx_dim, spec.seed), spec.n_ctx)
     };
     let meta_net = || MetaNet::random(clip.config.embed_dim, ctx_dim, spec.seed);
     Ok(Learner::new(ctx, n_ctx, ctx_dim, spec.csc, (spec.method == Method::Cocoop).then(meta_net)))
@@ -355,7 +409,9 @@ impl Images {
         let (mut decoded, mut bytes) = (Vec::with_capacity(encoded.len()), 0);
         let indices: Vec<usize> = (0..encoded.len()).collect();
         for part in indices.chunks(VIEWS_AT_A_TIME) {
-            for image in map_all(part, |i| decode(&encoded[i], &Limits::default()).map_err(|error| at(i, error)))? {
+            for image in map_all(part, |i| {
+                decode(&encoded[i], &Limits::default()).map_err(|error| at(i, error))
+            })? {
                 bytes += image.data.len();
                 if bytes <= MAX_DECODED_BYTES {
                     decoded.push(image);
@@ -368,7 +424,9 @@ impl Images {
     fn with<T>(&self, i: usize, view: impl FnOnce(&Image) -> T) -> Result<T> {
         match self {
             Self::Decoded(images) => Ok(view(&images[i])),
-            Self::Encoded(files) => Ok(view(&decode(&files[i], &Limits::default()).map_err(|error| at(i, error))?)),
+            Self::Encoded(files) => {
+                Ok(view(&decode(&files[i], &Limits::default()).map_err(|error| at(i, error))?))
+            }
         }
     }
 }

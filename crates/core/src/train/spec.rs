@@ -70,7 +70,9 @@ impl TrainSpec {
         let refuse = |name: &str, expected: &str, got: String| {
             Err(Error::Option { name: name.into(), expected: expected.into(), got })
         };
-        for (name, value) in [("n_ctx", self.n_ctx), ("epochs", self.epochs), ("batch_size", self.batch_size)] {
+        for (name, value) in
+            [("n_ctx", self.n_ctx), ("epochs", self.epochs), ("batch_size", self.batch_size)]
+        {
             if value == 0 || value > 1_000_000 {
                 return refuse(name, "1 to 1000000", value.to_string());
             }
@@ -86,11 +88,19 @@ impl TrainSpec {
             }
         }
         if self.csc && self.ctx_init.is_some() {
-            return refuse("csc", "false with ctx_init (the words are shared by all classes)", "true".into());
+            return refuse(
+                "csc",
+                "false with ctx_init (the words are shared by all classes)",
+                "true".into(),
+            );
         }
         let plain = !self.csc && self.class_token_position == ClassTokenPosition::End;
         if self.method == Method::Cocoop && !plain {
-            return refuse("method", "coop with csc or another class_token_position", "cocoop".into());
+            return refuse(
+                "method",
+                "coop with csc or another class_token_position",
+                "cocoop".into(),
+            );
         }
         Ok(())
     }

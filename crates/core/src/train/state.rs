@@ -46,8 +46,12 @@ impl State<'_> {
         let sides = [("learner", self.learner), ("velocity", self.velocity)];
         let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = sides
             .iter()
-            .flat_map(|(side, learner)| learner.tensors().into_iter().map(move |tensor| (side, tensor)))
-            .map(|(side, (name, shape, values))| (format!("{side}.{name}"), shape, f32_bytes(values)))
+            .flat_map(|(side, learner)| {
+                learner.tensors().into_iter().map(move |tensor| (side, tensor))
+            })
+            .map(|(side, (name, shape, values))| {
+                (format!("{side}.{name}"), shape, f32_bytes(values))
+            })
             .collect();
         let tensors: Vec<_> = tensors
             .iter()
@@ -55,7 +59,7 @@ impl State<'_> {
             .collect();
         let header = Header { run: run.into(), position: self.position };
         let json = serde_json::to_string(&header).expect("plain data is JSON");
-        serialize(&tensors, [(KEY, json)].into()).expect("the tensors fit their shapes")
+        serialize(&tensors, (KEY, json)).expect("the tensors fit their shapes")
     }
 
     /// (learner, velocity, position) of a checkpoint of `run`, shaped as `like`.
@@ -64,23 +68,32 @@ impl State<'_> {
     pub fn read(bytes: &[u8], run: &str, like: &Learner) -> Result<(Learner, Learner, Position)> {
         let bad = |why: String| Error::Checkpoint { why };
         let file = read_header(bytes).map_err(|error| bad(error.to_string()))?;
-        let (_, info) = SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
+        let (_, info) =
+            SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
         let json = info.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let json = json.ok_or_else(|| bad("not a checkpoint".into()))?;
         let header: Header = serde_json::from_str(json).map_err(|error| bad(error.to_string()))?;
         if header.run != run {
-            return Err(bad("it belongs to a run with other options, images or another model".into()));
+            return Err(bad(
+                "it belongs to a run with other options, images or another model".into()
+            ));
         }
         let side = |side: &str| {
             let mut learner = like.zeros();
-            let wanted: Vec<_> = like.tensors().into_iter().map(|(name, shape, _)| (name, shape)).collect();
+            let wanted: Vec<_> =
+                like.tensors().into_iter().map(|(name, shape, _)| (name, shape)).collect();
             for ((name, shape), values) in wanted.into_iter().zip(learner.tensors_mut()) {
                 let name = format!("{side}.{name}");
-                let tensor = file.tensor(&name).map_err(|_| bad(format!("tensor `{name}` is missing")))?;
+                let tensor =
+                    file.tensor(&name).map_err(|_| bad(format!("tensor `{name}` is missing")))?;
                 if tensor.shape() != shape {
-                    return Err(bad(format!("tensor `{name}`: expected shape {shape:?}, got {:?}", tensor.shape())));
+                    return Err(bad(format!(
+                        "tensor `{name}`: expected shape {shape:?}, got {:?}",
+                        tensor.shape()
+                    )));
                 }
-                *values = to_f32(&name, tensor.dtype(), tensor.data()).map_err(|error| bad(error.to_string()))?;
+                *values = to_f32(&name, tensor.dtype(), tensor.data())
+                    .map_err(|error| bad(error.to_string()))?;
             }
             Ok(learner)
         };

@@ -36,7 +36,8 @@ pub fn gradient<O: Ops>(
     let mut dlogits = vec![0.0; probs.len()];
     cross_entropy::backward(&mut dlogits, &probs, labels, n_cls);
     let gradient = learned.backward(clip, work, &forward, image_features, &dlogits);
-    let correct = probs.chunks_exact(n_cls).zip(labels).filter(|(p, label)| argmax(p) == **label).count();
+    let correct =
+        probs.chunks_exact(n_cls).zip(labels).filter(|(p, label)| argmax(p) == **label).count();
     Ok(Step { loss, correct, gradient })
 }
 

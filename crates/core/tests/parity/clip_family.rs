@@ -72,7 +72,11 @@ fn case(tokens: Rc<Vec<Vec<u32>>>, name: String, model: Model) -> Case {
             ("logits", error(&logits, &model.logits_per_image)),
         ];
         let note = errors.map(|(what, error)| format!("{what} {error:.1e}")).join(", ");
-        Outcome { error: errors.iter().fold(0.0, |max, (_, error)| error.max(max)), limit: LIMIT, note }
+        Outcome {
+            error: errors.iter().fold(0.0, |max, (_, error)| error.max(max)),
+            limit: LIMIT,
+            note,
+        }
     });
     Case { slow, ..case }
 }
@@ -80,5 +84,8 @@ fn case(tokens: Rc<Vec<Vec<u32>>>, name: String, model: Model) -> Case {
 /// The largest difference of each vector, relative to its largest magnitude.
 fn error(ours: &[f32], theirs: &[Vec<f32>]) -> f64 {
     assert_eq!(ours.len(), theirs.iter().map(Vec::len).sum::<usize>());
-    ours.chunks(theirs[0].len()).zip(theirs).map(|(a, b)| crate::relative_error(a, b)).fold(0.0, f64::max)
+    ours.chunks(theirs[0].len())
+        .zip(theirs)
+        .map(|(a, b)| crate::relative_error(a, b))
+        .fold(0.0, f64::max)
 }

@@ -29,7 +29,8 @@ pub fn dims(model: &str) -> Option<Dims> {
 
 /// Builds the synthetic model.
 pub fn clip(dims: &Dims) -> Clip<Cpu> {
-    Clip::load(Cpu, &Synthetic(shapes(dims)), "", "synthetic".into()).expect("the synthetic tensors are whole")
+    Clip::load(Cpu, &Synthetic(shapes(dims)), "", "synthetic".into())
+        .expect("the synthetic tensors are whole")
 }
 
 /// Input image `k`, already normalised: (3, size, size).
@@ -38,7 +39,8 @@ pub fn image(k: usize, size: usize) -> Vec<f32> {
     let r = size as f32;
     let value = |(i, s): (usize, f32)| {
         let (c, y, x) = (i / (size * size), i / size % size, i % size);
-        s + (x as f32 / r) * (c + 1) as f32 - (y as f32 / r) * (2.0 - c as f32) + 0.25 * (k % 4) as f32
+        s + (x as f32 / r) * (c + 1) as f32 - (y as f32 / r) * (2.0 - c as f32)
+            + 0.25 * (k % 4) as f32
     };
     noise.into_iter().enumerate().map(value).collect()
 }
@@ -80,7 +82,9 @@ fn shapes(dims: &Dims) -> BTreeMap<String, Vec<usize>> {
     add("ln_final.weight", &[text_width]);
     add("ln_final.bias", &[text_width]);
     add("text_projection", &[text_width, dims.embed_dim]);
-    for (prefix, layers, w) in [("visual.transformer", layers, width), ("transformer", text_layers, text_width)] {
+    for (prefix, layers, w) in
+        [("visual.transformer", layers, width), ("transformer", text_layers, text_width)]
+    {
         for i in 0..layers {
             for (leaf, shape) in [
                 ("ln_1.weight", vec![w]),
@@ -115,7 +119,9 @@ fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
         signed(name, len).into_iter().map(move |s| scale * s).collect()
     };
     match leaf {
-        "weight" if shape.len() == 1 => signed(name, len).into_iter().map(|s| 1.0 + 0.1 * s).collect(),
+        "weight" if shape.len() == 1 => {
+            signed(name, len).into_iter().map(|s| 1.0 + 0.1 * s).collect()
+        }
         "bias" | "in_proj_bias" => uniform(0.02),
         "class_embedding" | "positional_embedding" => uniform(0.04),
         _ if name == "token_embedding.weight" => uniform(0.04),

@@ -71,14 +71,23 @@ fn pair(path: &Path) -> Vec<Case> {
         Err(why) => return vec![Case::unreadable(name, why)],
         Ok(tensors) => tensors,
     };
-    let (first_step, tensors_2) = (Run { lrs: run.lrs[..1].to_vec(), ..run.clone() }, tensors.clone());
+    let (first_step, tensors_2) =
+        (Run { lrs: run.lrs[..1].to_vec(), ..run.clone() }, tensors.clone());
     vec![
         Case::new(name.clone(), move || against_original(&run, &tensors)),
         Case::new(format!("{name}, trie against packed"), move || {
-            let [shared, packed] = [Sharing::Trie, Sharing::Packed].map(|sharing| train(&first_step, &tensors_2, sharing));
+            let [shared, packed] = [Sharing::Trie, Sharing::Packed]
+                .map(|sharing| train(&first_step, &tensors_2, sharing));
             let losses = relative_error(&shared.losses, &packed.losses);
-            let tensors = shared.tensors.iter().map(|(name, values)| relative_error(values, &packed.tensors[name]));
-            Outcome { error: tensors.fold(losses, f64::max), limit: SHARING_LIMIT, note: String::new() }
+            let tensors = shared
+                .tensors
+                .iter()
+                .map(|(name, values)| relative_error(values, &packed.tensors[name]));
+            Outcome {
+                error: tensors.fold(losses, f64::max),
+                limit: SHARING_LIMIT,
+                note: String::new(),
+            }
         }),
     ]
 }
@@ -112,7 +121,15 @@ fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
     };
     let mut trace = Trace { losses: Vec::new(), tensors: BTreeMap::new() };
     for ((indices, labels), &lr) in run.image_index.iter().zip(&run.labels).zip(&run.lrs) {
-        let step = step::gradient(&clip, &clip.text.tokens, &mut work, &mut learned, &features(indices), labels).unwrap();
+        let step = step::gradient(
+            &clip,
+            &clip.text.tokens,
+            &mut work,
+            &mut learned,
+            &features(indices),
+            labels,
+        )
+        .unwrap();
         if trace.losses.is_empty() {
             keep(&mut trace, "grad0", &step.gradient);
         }
@@ -120,14 +137,17 @@ fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
         sgd.step(&mut learned.learner, &step.gradient, lr);
     }
     keep(&mut trace, "final", &learned.learner);
-    let forward = learned.forward(&clip, &clip.text.tokens, &mut work, &features(&run.image_index[0]));
+    let forward =
+        learned.forward(&clip, &clip.text.tokens, &mut work, &features(&run.image_index[0]));
     trace.tensors.insert("final.logits".into(), forward.logits);
     trace
 }
 
 fn keep(trace: &mut Trace, prefix: &str, learner: &Learner) {
     let tensors = learner.tensors().into_iter();
-    trace.tensors.extend(tensors.map(|(name, _, values)| (format!("{prefix}.{name}"), values.to_vec())));
+    trace
+        .tensors
+        .extend(tensors.map(|(name, _, values)| (format!("{prefix}.{name}"), values.to_vec())));
 }
 
 fn learner(tensors: &Tensors, csc: bool) -> Learner {
@@ -147,7 +167,8 @@ fn tensors(path: &Path) -> Result<Tensors, String> {
     let bytes = std::fs::read(path).map_err(|error| broken(&error))?;
     let file = read_header(&bytes).map_err(|error| broken(&error))?;
     let values = |(name, tensor): (String, safetensors::tensor::TensorView)| {
-        let values = to_f32(&name, tensor.dtype(), tensor.data()).map_err(|error| broken(&error))?;
+        let values =
+            to_f32(&name, tensor.dtype(), tensor.data()).map_err(|error| broken(&error))?;
         Ok((name, (tensor.shape().to_vec(), values)))
     };
     file.tensors().into_iter().map(values).collect()
