@@ -143,8 +143,8 @@ mod tests {
             fill("a photo of a {}.", &long, 77),
             Err(Error::TextTooLong { got: 87, limit: 77, .. })
         ));
-        assert!(around_ctx("dog", 0, 73, false, ClassTokenPosition::End, 77).is_err());
-        assert!(around_ctx("dog", 0, 72, false, ClassTokenPosition::End, 76).is_ok());
+        assert!(around_ctx("dog", 0, 74, false, ClassTokenPosition::End, 77).is_err());
+        assert!(around_ctx("dog", 0, 73, false, ClassTokenPosition::End, 77).is_ok());
         assert!(fill("a photo", "dog", 77).is_err() && fill("a {}", "<|endoftext|>", 77).is_err());
     }
 }
