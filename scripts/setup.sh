@@ -7,7 +7,7 @@
 # Standard output holds shell assignments only (PATH, RUSTUP_TOOLCHAIN); what a person reads goes to standard error.
 # What it gets, and from where:
 #   Node.js 22.12 or newer      into the cache, from npm, when the present one is older
-#   Rust 1.88 or newer          rustup where its server answers, else Debian's packages (as root)
+#   Rust 1.89 or newer          rustup where its server answers, else Debian's packages (as root)
 #   wasm32-unknown-unknown      the same two ways
 #   wasm-pack, wasm-bindgen     into the cache, built from scripts/wasm-tools
 # COCOOP_CACHE is the cache folder (default ~/.cache/cocoop); it may be removed at any time.
@@ -81,7 +81,7 @@ rust_is_new() {
   version=$(rustc --version 2>/dev/null | cut -d' ' -f2) || return 1
   [ "${version%%.*}" = 1 ] || return 1
   version=${version#1.}
-  [ "${version%%.*}" -ge 88 ]
+  [ "${version%%.*}" -ge 89 ]
 }
 rust_has_target() {
   local dir
@@ -144,7 +144,7 @@ setup_rust() {
   rust_is_ready && return
 
   if ! [ -x /usr/bin/apt-get ]; then
-    fail "Rust 1.88 or newer with $target is needed: install it from rustup.rs, then run: rustup target add $target"
+    fail "Rust 1.89 or newer with $target is needed: install it from rustup.rs, then run: rustup target add $target"
   fi
   step 1800 "Rust, from Debian's packages" bash "$scripts/setup-debian-rust.sh" ||
     fail "run as root: bash scripts/setup-debian-rust.sh, or install Rust from rustup.rs and run: rustup target add $target"
