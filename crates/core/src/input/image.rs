@@ -284,6 +284,21 @@ mod tests {
         ));
     }
 
+    /// The WebP decoder would write past its buffer's end, that is, panic.
+    #[test]
+    fn a_webp_frame_that_lies_about_its_size_is_refused() {
+        for name in [b"VP8 ", b"Hi! "] {
+            let mut webp = b"RIFF\x3c\0\0\0WEBPANMF\x30\0\0\0\0\0\0\0\0\0\x09\0\0\x09\0\0\0\0\0\0ALPH\x02\0\0\0\0\0".to_vec();
+            webp.extend(name);
+            webp.extend(b"\x0a\0\0\0\x10\0\0\x9d\x01\x2a\x14\0\x14\0");
+            let got = decode(&webp, &Limits::default());
+            assert!(
+                matches!(&got, Err(Error::Image { why }) if why.contains("not that of its pixels")),
+                "{got:?}"
+            );
+        }
+    }
+
     #[test]
     fn what_is_no_image_is_named_so() {
         for bytes in [&b""[..], b"<svg/>", b"\xff\xd8", b"RIFF\0\0\0\0WAVE", b"BM"] {

@@ -1,4 +1,5 @@
-//! Pillow's resize, bit for bit: bicubic (a = -0.5) with antialias, horizontal pass first, each pass rounded to bytes;
+//! Pillow's resize (version 11), bit for bit: bicubic (a = -0.5) with antialias, horizontal pass first, each pass rounded to
+//! bytes (version 13 takes the vertical pass first where that is less work: other last bits);
 //! nearest for palette and bilevel images; colours premultiplied by alpha. Only the wanted window is computed.
 
 use super::image::{Image, Mode, mul_div_255};
@@ -178,9 +179,12 @@ fn premultiplied<const C: usize>(
     data
 }
 
-/// 16-bit grey, low byte first: sums in floating point.
+/// 16-bit grey, low byte first: sums in floating point, of which Pillow clips each byte apart.
 fn bicubic_16(image: &Image, columns: &Taps, rows: &Taps) -> Vec<u8> {
-    let clip = |sum: f64| (sum.round().clamp(0.0, 65535.0) as u16).to_le_bytes();
+    let clip = |sum: f64| {
+        let sum = sum.round() as i32;
+        [(sum % 256).clamp(0, 255) as u8, (sum >> 8).clamp(0, 255) as u8]
+    };
     let value = |bytes: &[u8; 2]| f64::from(u16::from_le_bytes(*bytes));
     let weighted = |values: &mut dyn Iterator<Item = f64>, weights: &[f64]| {
         clip(values.zip(weights).fold(0.0, |sum, (value, weight)| sum + value * weight))
