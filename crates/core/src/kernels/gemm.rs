@@ -117,14 +117,13 @@ pub fn gemm(c: &mut [f32], a: &[f32], b: &Packed, bias: Option<&[f32]>, accumula
     if rows == 0 {
         return;
     }
+    let product = Product { c: c.as_mut_ptr(), a, b, bias, accumulate };
     #[cfg(feature = "parallel")]
     if rows * n * k >= PARALLEL_MACS {
-        return parallel(c, a, b, bias, accumulate);
+        return product.parallel();
     }
-    let out = Columns { c: c.as_mut_ptr(), n };
     for first in (0..rows).step_by(MC) {
-        let last = rows.min(first + MC);
-        block(&out, first..last, 0..panels(b), a, b, bias, accumulate);
+        product.block(first..rows.min(first + MC), 0..product.panels());
     }
 }
 
@@ -137,96 +136,81 @@ pub fn scalar(c: &mut [f32], a: &[f32], b: &[f32], k: usize, n: usize) {
     }
 }
 
-fn panels(b: &Packed) -> usize {
-    b.n.div_ceil(tile_shape(b.isa).1)
-}
-
-/// Rows of C in blocks of [`MC`] and, where these are too few for the cores, columns in groups of panels.
-#[cfg(feature = "parallel")]
-fn parallel(c: &mut [f32], a: &[f32], b: &Packed, bias: Option<&[f32]>, accumulate: bool) {
-    use rayon::prelude::*;
-    let rows = a.len() / b.k;
-    let row_blocks = rows.div_ceil(MC);
-    let wanted = rayon::current_num_threads() * 3;
-    let groups = wanted.div_ceil(row_blocks).clamp(1, panels(b));
-    let group = panels(b).div_ceil(groups);
-    let out = Columns { c: c.as_mut_ptr(), n: b.n };
-    (0..row_blocks * groups).into_par_iter().for_each(|task| {
-        let (i, g) = (task / groups, task % groups);
-        let rows = i * MC..rows.min((i + 1) * MC);
-        let columns = g * group..panels(b).min((g + 1) * group);
-        block(&out, rows, columns, a, b, bias, accumulate);
-    });
-}
-
-/// C, shared by tasks that write disjoint rectangles of it.
-struct Columns {
+/// One call of [`gemm`]: C, shared by tasks that write disjoint rectangles of it, and what they read.
+struct Product<'a> {
     c: *mut f32,
-    n: usize,
+    a: &'a [f32],
+    b: &'a Packed,
+    bias: Option<&'a [f32]>,
+    accumulate: bool,
 }
-// SAFETY: every task writes rows and columns that no other task has (`parallel` cuts them so), and none reads others'.
-unsafe impl Sync for Columns {}
+// SAFETY: every task writes rows and columns of C that no other task has (`parallel` cuts them so), and none reads others'.
+unsafe impl Sync for Product<'_> {}
 
-impl Columns {
-    /// `cols` elements of row `row` from column `col`.
+impl Product<'_> {
+    fn panels(&self) -> usize {
+        self.b.n.div_ceil(tile_shape(self.b.isa).1)
+    }
+
+    /// Rows of C in blocks of [`MC`] and, where these are too few for the cores, columns in groups of panels.
+    #[cfg(feature = "parallel")]
+    fn parallel(&self) {
+        use rayon::prelude::*;
+        let (rows, panels) = (self.a.len() / self.b.k, self.panels());
+        let row_blocks = rows.div_ceil(MC);
+        let wanted = rayon::current_num_threads() * 3;
+        let groups = wanted.div_ceil(row_blocks).clamp(1, panels);
+        let group = panels.div_ceil(groups);
+        (0..row_blocks * groups).into_par_iter().for_each(|task| {
+            let (i, g) = (task / groups, task % groups);
+            self.block(i * MC..rows.min((i + 1) * MC), g * group..panels.min((g + 1) * group));
+        });
+    }
+
+    /// `cols` elements of row `row` of C from column `col`.
     #[expect(clippy::mut_from_ref, reason = "tasks own disjoint rectangles of C")]
     fn slice(&self, row: usize, col: usize, cols: usize) -> &mut [f32] {
-        debug_assert!(col + cols <= self.n);
+        debug_assert!(col + cols <= self.b.n);
         // SAFETY: callers pass rows and columns inside C (checked in `gemm`), which outlives this value.
-        let start = unsafe { self.c.add(row * self.n + col) };
+        let start = unsafe { self.c.add(row * self.b.n + col) };
         // SAFETY: the range lies in one row of C, and this task alone touches it.
         unsafe { std::slice::from_raw_parts_mut(start, cols) }
     }
-}
 
-fn block(
-    c: &Columns,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    a: &[f32],
-    b: &Packed,
-    bias: Option<&[f32]>,
-    accumulate: bool,
-) {
-    CLOSE.with_borrow_mut(|close| {
-        close.resize(MC * A_STRIDE, 0.0);
-        block_with(close, c, rows, columns, a, b, bias, accumulate);
-    });
-}
+    /// These rows, at most [`MC`], and panels of C.
+    fn block(&self, rows: Range<usize>, panels: Range<usize>) {
+        CLOSE.with_borrow_mut(|close| {
+            close.resize(MC * A_STRIDE, 0.0);
+            for k0 in (0..self.b.k).step_by(KC) {
+                let kc = KC.min(self.b.k - k0);
+                for (to, row) in close.chunks_exact_mut(A_STRIDE).zip(rows.clone()) {
+                    to[..kc].copy_from_slice(&self.a[row * self.b.k + k0..][..kc]);
+                }
+                for panel in panels.clone() {
+                    self.panel(close, rows.clone(), panel, k0..k0 + kc);
+                }
+            }
+        });
+    }
 
-fn block_with(
-    close: &mut [f32],
-    c: &Columns,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    a: &[f32],
-    b: &Packed,
-    bias: Option<&[f32]>,
-    accumulate: bool,
-) {
-    let (mr, nr) = tile_shape(b.isa);
-    let mut tile = [0.0; TILE];
-    for k0 in (0..b.k).step_by(KC) {
-        let kc = KC.min(b.k - k0);
-        for (to, row) in close.chunks_exact_mut(A_STRIDE).zip(rows.clone()) {
-            to[..kc].copy_from_slice(&a[row * b.k + k0..][..kc]);
-        }
-        for p in columns.clone() {
-            let panel = &b.panels[p * nr * b.k + k0 * nr..][..kc * nr];
-            let cols = nr.min(b.n - p * nr);
-            for i in (0..rows.len()).step_by(mr) {
-                let height = mr.min(rows.len() - i);
-                multiply(b.isa, &mut tile, &close[i * A_STRIDE..], panel, height);
-                for (j, from) in tile.chunks_exact(nr).take(height).enumerate() {
-                    let to = c.slice(rows.start + i + j, p * nr, cols);
-                    if k0 > 0 || accumulate {
-                        to.iter_mut().zip(from).for_each(|(to, x)| *to += x);
-                    } else {
-                        to.copy_from_slice(&from[..cols]);
-                    }
-                    if let (0, Some(bias)) = (k0, bias) {
-                        to.iter_mut().zip(&bias[p * nr..]).for_each(|(to, x)| *to += x);
-                    }
+    /// Adds the part `ks` of the sums of these rows and one panel's columns; the first part stores them, with the bias.
+    fn panel(&self, close: &[f32], rows: Range<usize>, panel: usize, ks: Range<usize>) {
+        let (mr, nr) = tile_shape(self.b.isa);
+        let values = &self.b.panels[(panel * self.b.k + ks.start) * nr..][..ks.len() * nr];
+        let (col, cols) = (panel * nr, nr.min(self.b.n - panel * nr));
+        let mut tile = [0.0; TILE];
+        for i in (0..rows.len()).step_by(mr) {
+            let height = mr.min(rows.len() - i);
+            multiply(self.b.isa, &mut tile, &close[i * A_STRIDE..], values, height);
+            for (j, from) in tile.chunks_exact(nr).take(height).enumerate() {
+                let to = self.slice(rows.start + i + j, col, cols);
+                if ks.start > 0 || self.accumulate {
+                    to.iter_mut().zip(from).for_each(|(to, x)| *to += x);
+                } else {
+                    to.copy_from_slice(&from[..cols]);
+                }
+                if let (0, Some(bias)) = (ks.start, self.bias) {
+                    to.iter_mut().zip(&bias[col..]).for_each(|(to, x)| *to += x);
                 }
             }
         }
