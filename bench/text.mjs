@@ -3,7 +3,17 @@ import { spawnSync } from 'node:child_process'
 import { resolve } from 'node:path'
 
 const root = resolve(import.meta.dirname, '..')
-const cargo = ['run', '--release', '--quiet', '-p', 'cocoop-core', '--example', 'text_layouts', '--', ...process.argv.slice(2)]
+const cargo = [
+  'run',
+  '--release',
+  '--quiet',
+  '-p',
+  'cocoop-core',
+  '--example',
+  'text_layouts',
+  '--',
+  ...process.argv.slice(2),
+]
 const { status, error } = spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit' })
 if (error) console.error(`cargo: ${error.message}`)
 process.exit(status ?? 1)

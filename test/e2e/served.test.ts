@@ -75,6 +75,18 @@ afterAll(async () => {
   await worker?.[Symbol.asyncDispose]()
 })
 
+test('the local KV lists, shows and rolls back what was published', () => {
+  const listed = cocoopTrain('bundles', 'list', '--wrangler', config) as { name: string; method: string }[]
+  expect(listed.map(({ name }) => name)).toEqual(METHODS.map((method) => `served-${method}`).sort())
+  const shown = cocoopTrain('bundles', 'show', 'served-coop', '--wrangler', config) as {
+    versions: string[]
+    sha256: string
+  }
+  expect(shown.versions).toEqual([shown.sha256])
+  const again = ['bundles', 'rollback', `served-coop@${shown.sha256}`, '--wrangler', config]
+  expect(cocoopTrain(...again)).toMatchObject({ name: 'served-coop', sha256: shown.sha256 })
+}, 60_000)
+
 test.each(METHODS)(
   "%s: the worker's answers are eval's",
   async (method) => {

@@ -41,14 +41,15 @@ export const bundles = defineCommand({
   ],
   run: async (flags, context) => {
     await using open = await openStore(flags)
-    if (flags.action === 'list') return list(open, context)
+    // Awaited here: the store is closed when this scope is left.
+    if (flags.action === 'list') return await list(open, context)
     const ref = BundleRef.safeParse(flags.bundle)
     if (!ref.success)
       throw new TrainError(
         'usage',
         `bundles ${flags.action}: expected NAME or NAME@SHA256, got ${flags.bundle ?? 'nothing'}`,
       )
-    return flags.action === 'show' ? show(open, ref.data, context) : rollback(open, ref.data, context)
+    return await (flags.action === 'show' ? show(open, ref.data, context) : rollback(open, ref.data, context))
   },
 })
 
