@@ -59,6 +59,7 @@ function interrupts(terminal: Terminal): AbortSignal {
   }
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
+  process.on('SIGHUP', onSignal) // the terminal was closed: the worker must not outlive it
   return controller.signal
 }
 
