@@ -1,7 +1,6 @@
 /** cocoop for browsers: fetches the one of the two WASM builds that the browser can run. */
 import { urls as own } from 'cocoop-wasm/urls'
-import { Classifier as Base, type LoadOptions } from './classifier.ts'
-import type { EngineModel, ModelFiles } from './engine.ts'
+import { type Classifier as Base, classifierOn } from './classifier.ts'
 import { CocoopError, messageOf } from './errors.ts'
 import { WasmEngine, wasmBuild } from './wasm.ts'
 
@@ -25,14 +24,6 @@ export async function createEngine({ urls = own }: EngineOptions = {}): Promise<
   }
 }
 
-/** {@link Base} with a newly fetched WASM engine where none is given and one is needed. */
-export class Classifier extends Base {
-  static override async load(
-    model: EngineModel | ModelFiles,
-    bundle: Uint8Array,
-    options: LoadOptions = {},
-  ): Promise<Base> {
-    const engine = options.engine ?? ('weights' in model ? await createEngine() : undefined)
-    return await Base.load(model, bundle, { ...options, engine })
-  }
-}
+/** Opens bundles; a newly fetched WASM engine where none is given. */
+export const Classifier: typeof Base = classifierOn(() => createEngine())
+export type Classifier = Base

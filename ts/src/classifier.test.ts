@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Kind, makeBundles, type Picture, readModel, readPictures } from '../../test/support/material.ts'
-import { rank } from './classifier.ts'
+import { classifierOn, rank } from './classifier.ts'
 import { sha256 } from './hash.ts'
 import { Classifier, createEngine, type EngineModel, type ModelFiles, nativeEngine, wasmEngine } from './node.ts'
 
@@ -70,6 +70,19 @@ describe('Classifier', () => {
     ['a config that is no JSON', 'bad_model', async () => Classifier.load({ ...files, config: '{' }, bundles.coop)],
   ])('refuses %s on every engine', async (_, code, load) => {
     await expect(load()).rejects.toMatchObject({ name: 'CocoopError', code })
+  })
+
+  it('makes an engine only where files are to be loaded', async () => {
+    let made = 0
+    const Counted = classifierOn(async () => {
+      made += 1
+      return await createEngine()
+    })
+    using model = await (await nativeEngine()).loadModel(files)
+    await using onModel = await Counted.load(model, bundles.coop)
+    expect([made, onModel.metadata.method]).toEqual([0, 'coop'])
+    await using onFiles = await Counted.load(files, bundles.coop)
+    expect([made, onFiles.metadata.method]).toEqual([1, 'coop'])
   })
 
   it('is served by the addon here', async () => {

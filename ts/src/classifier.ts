@@ -108,3 +108,18 @@ function requireEngine(engine: Engine | undefined): Engine {
   if (!engine) throw new CocoopError('bad_option', 'option `engine`: needed to load a model from its files here')
   return engine
 }
+
+/** The Classifier of one entry: its `load` makes an engine by `createEngine` where none is given and files are to be loaded. */
+export function classifierOn(createEngine: () => Promise<Engine>): typeof Classifier {
+  return class extends Classifier {
+    static override async load(
+      model: EngineModel | ModelFiles,
+      bundle: Uint8Array,
+      options: LoadOptions = {},
+    ): Promise<Classifier> {
+      throwIfCancelled(options.signal)
+      const engine = options.engine ?? ('weights' in model ? await createEngine() : undefined)
+      return await Classifier.load(model, bundle, { ...options, engine })
+    }
+  }
+}

@@ -1,8 +1,7 @@
 /** cocoop for Cloudflare Workers and their like, where WASM comes as compiled modules: no bytes are fetched or compiled here. */
 import relaxed from 'cocoop-wasm/relaxed.wasm'
 import simd from 'cocoop-wasm/simd.wasm'
-import { Classifier as Base, type LoadOptions } from './classifier.ts'
-import type { EngineModel, ModelFiles } from './engine.ts'
+import { type Classifier as Base, classifierOn } from './classifier.ts'
 import { WasmEngine, wasmBuild } from './wasm.ts'
 
 export * from './common.ts'
@@ -14,13 +13,6 @@ export async function createEngine(): Promise<WasmEngine> {
   return new WasmEngine(build === 'relaxed' ? relaxed : simd, build)
 }
 
-/** {@link Base} with a new WASM engine where none is given. */
-export class Classifier extends Base {
-  static override async load(
-    model: EngineModel | ModelFiles,
-    bundle: Uint8Array,
-    options: LoadOptions = {},
-  ): Promise<Base> {
-    return await Base.load(model, bundle, { ...options, engine: options.engine ?? (await createEngine()) })
-  }
-}
+/** Opens bundles; a new WASM engine where none is given. */
+export const Classifier: typeof Base = classifierOn(createEngine)
+export type Classifier = Base

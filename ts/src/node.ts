@@ -5,8 +5,8 @@
 import { readFile } from 'node:fs/promises'
 import { urls } from 'cocoop-wasm/urls'
 import { z } from 'zod'
-import { Classifier as Base, type LoadOptions } from './classifier.ts'
-import type { Engine, EngineModel, ModelFiles } from './engine.ts'
+import { type Classifier as Base, classifierOn } from './classifier.ts'
+import type { Engine } from './engine.ts'
 import { CocoopError, messageOf } from './errors.ts'
 import { type Addon, NativeEngine, nativeSync } from './napi.ts'
 import { parseJson } from './schemas.ts'
@@ -54,16 +54,9 @@ export async function createEngine(): Promise<Engine> {
   }
 }
 
-/** {@link Base} with {@link createEngine}'s engine where none is given. */
-export class Classifier extends Base {
-  static override async load(
-    model: EngineModel | ModelFiles,
-    bundle: Uint8Array,
-    options: LoadOptions = {},
-  ): Promise<Base> {
-    return await Base.load(model, bundle, { ...options, engine: options.engine ?? (await createEngine()) })
-  }
-}
+/** Opens bundles; {@link createEngine}'s engine where none is given. */
+export const Classifier: typeof Base = classifierOn(createEngine)
+export type Classifier = Base
 
 const indices = z.array(z.int().nonnegative())
 const FewShot = z.strictObject({ train: indices, val: indices })
