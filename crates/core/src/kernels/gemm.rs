@@ -183,7 +183,7 @@ impl Product<'_> {
             close.resize(MC * A_STRIDE, 0.0);
             for k0 in (0..self.b.k).step_by(KC) {
                 let kc = KC.min(self.b.k - k0);
-                for (to, row) in close.chunks_exact_mut(A_STRIDE).zip(rows.clone()) {
+                for (to, row) in close.as_chunks_mut::<A_STRIDE>().0.iter_mut().zip(rows.clone()) {
                     to[..kc].copy_from_slice(&self.a[row * self.b.k + k0..][..kc]);
                 }
                 for panel in panels.clone() {

@@ -1,5 +1,9 @@
 //! Text that was written in UTF-8 and read in another encoding ("Ã©" for "é"): found and undone as `ftfy.fix_encoding`
 //! does (ftfy 6.3, Robyn Speer, Apache-2.0). The tables and rules are ftfy's; a text without them is left alone.
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a class of bytes is a list of ranges, often of one"
+)]
 
 use super::{Kind, clean::is_space};
 use std::borrow::Cow;
