@@ -9,6 +9,7 @@ pub mod error;
 pub mod input;
 pub mod kernels;
 pub mod model;
+pub mod onnx;
 pub mod ops;
 pub mod prompt;
 pub mod random;

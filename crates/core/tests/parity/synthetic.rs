@@ -29,8 +29,13 @@ pub fn dims(model: &str) -> Option<Dims> {
 
 /// Builds the synthetic model.
 pub fn clip(dims: &Dims) -> Clip<Cpu> {
-    Clip::load(Cpu, &Synthetic(shapes(dims)), "", "synthetic".into())
+    Clip::load(Cpu, &weights(dims), "", "synthetic".into())
         .expect("the synthetic tensors are whole")
+}
+
+/// The tensors of the synthetic model.
+pub fn weights(dims: &Dims) -> Synthetic {
+    Synthetic(shapes(dims))
 }
 
 /// Input image `k`, already normalised: (3, size, size).
@@ -45,7 +50,8 @@ pub fn image(k: usize, size: usize) -> Vec<f32> {
     noise.into_iter().enumerate().map(value).collect()
 }
 
-struct Synthetic(BTreeMap<String, Vec<usize>>);
+/// Tensors that are made when they are read.
+pub struct Synthetic(BTreeMap<String, Vec<usize>>);
 
 impl Weights for Synthetic {
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
