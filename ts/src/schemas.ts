@@ -52,6 +52,8 @@ export const BundleMetadata = z.strictObject({
 export type BundleMetadata = z.infer<typeof BundleMetadata>
 
 /** What a loaded model says of itself. `logit_scale` is the logarithm, as stored in the checkpoint. */
+const Activation = z.enum(['quick_gelu', 'gelu'])
+
 export const ModelInfo = z.strictObject({
   sha256: Sha256,
   image_size: count,
@@ -59,8 +61,15 @@ export const ModelInfo = z.strictObject({
   context_length: count,
   logit_scale: z.number(),
   parameters: count,
-  vision: z.strictObject({ layers: count, width: count, heads: count, patch_size: count }),
-  text: z.strictObject({ layers: count, width: count, heads: count, vocab_size: count, tokens_known: count }),
+  vision: z.strictObject({ layers: count, width: count, heads: count, patch_size: count, activation: Activation }),
+  text: z.strictObject({
+    layers: count,
+    width: count,
+    heads: count,
+    activation: Activation,
+    vocab_size: count,
+    tokens_known: count,
+  }),
 })
 export type ModelInfo = z.infer<typeof ModelInfo>
 

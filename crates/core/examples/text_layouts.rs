@@ -27,8 +27,8 @@ fn main() {
     let after = |flag: &str| args.iter().position(|arg| arg == flag).and_then(|i| args.get(i + 1));
     let rounds: usize =
         after("--rounds").map_or(5, |n| n.parse().expect("--rounds takes a number"));
-    let clip = synthetic::clip(&synthetic::dims("ViT-B/16").expect("a known model"));
-    let width = clip.text.width();
+    let clip = synthetic::clip(&synthetic::dims("ViT-B/16").expect("a known model"), "");
+    let (width, text) = (clip.config.text.width, clip.text().expect("whole"));
     let ctx = Learner::random_ctx(N_CTX, width, 1);
     let prompts: Vec<_> = CLASSES
         .split_whitespace()
@@ -42,20 +42,15 @@ fn main() {
     });
     // [forward, forward and backward][layout][round], seconds
     let mut times = [const { [const { Vec::new() }; 3] }; 2];
-    let mut work = Workspace::training(clip.text.layers());
+    let mut work = Workspace::training(clip.config.text.layers);
     for round in 0..=rounds {
         for (l, rows) in layouts.iter().enumerate() {
             let start = Instant::now();
-            let x = rows.embed(&clip.text, &clip.text.tokens, &ctx, N_CTX, &[]);
-            let features = clip.text.encode(&Cpu, &mut work, &x, &rows.plan);
+            let x = rows.embed(text, &text.tokens, &ctx, N_CTX, &[]);
+            let features = text.encode(&Cpu, &mut work, &x, &rows.plan);
             let forward = start.elapsed().as_secs_f64();
-            let dx = clip.text.backward(
-                &Cpu,
-                &mut work,
-                &vec![1e-3; features.len()],
-                &rows.plan,
-                rows.len(),
-            );
+            let dx =
+                text.backward(&Cpu, &mut work, &vec![1e-3; features.len()], &rows.plan, rows.len());
             assert_eq!(dx.len(), x.len());
             if round > 0 {
                 times[0][l].push(forward); // the first round packs the transposed weights

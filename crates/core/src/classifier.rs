@@ -52,13 +52,16 @@ impl<O: Ops> Classifier<O> {
         classnames: Option<Vec<String>>,
     ) -> Result<Self> {
         let Metadata { model, prompt, method, .. } = &bundle.metadata;
-        if model.sha256 != clip.sha256 {
-            let (id, expected, got) = (model.id.clone(), model.sha256.clone(), clip.sha256.clone());
+        if model.sha256 != clip.sha256() {
+            let (id, expected, got) =
+                (model.id.clone(), model.sha256.clone(), clip.sha256().to_string());
             return Err(Error::ModelMismatch { id, expected, got });
         }
         let shape = [("embed_dim", model.embed_dim, clip.config.embed_dim)];
-        let width =
-            bundle.learner.as_ref().map(|learner| ("ctx_dim", learner.ctx_dim, clip.text.width()));
+        let width = bundle
+            .learner
+            .as_ref()
+            .map(|learner| ("ctx_dim", learner.ctx_dim, clip.config.text.width));
         for (name, expected, got) in shape.into_iter().chain(width) {
             if expected != got {
                 return Err(Error::Shape {
@@ -91,7 +94,7 @@ impl<O: Ops> Classifier<O> {
                     let any_image = vec![0.0; clip.config.embed_dim];
                     Head::Static(
                         learned
-                            .forward(&clip, &clip.text.tokens, &mut work, &any_image)
+                            .forward(&clip, &clip.text()?.tokens, &mut work, &any_image)?
                             .text_features,
                     )
                 }
@@ -145,8 +148,11 @@ impl<O: Ops> Classifier<O> {
                     all.extend(logits(clip.logit_scale, features, text, n_cls, embed_dim));
                 }
                 Head::Conditional(learned) => {
-                    let tokens = bundle.tokens.as_ref().unwrap_or(&clip.text.tokens);
-                    all.extend(learned.forward(clip, tokens, work, features).logits);
+                    let tokens = match &bundle.tokens {
+                        Some(own) => own,
+                        None => &clip.text()?.tokens,
+                    };
+                    all.extend(learned.forward(clip, tokens, work, features)?.logits);
                 }
             }
         }
@@ -187,7 +193,7 @@ pub fn with_probe<O: Ops>(clip: &Arc<Clip<O>>, mut bundle: Bundle) -> Result<Bun
 fn probe_logits<O: Ops>(clip: &Clip<O>, classifier: &mut Classifier<O>) -> Result<Vec<f32>> {
     let size = clip.config.image_size;
     let pixels = clip.pixels(&transform::test_view(&probe(size), size));
-    let features = clip.image_features(&mut classifier.work, &pixels);
+    let features = clip.image_features(&mut classifier.work, &pixels)?;
     let scale = clip.logit_scale.exp();
     Ok(classifier
         .score(&features, &|| false)?

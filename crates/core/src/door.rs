@@ -46,7 +46,7 @@ pub fn zero_shot(clip: &Arc<Clip>, spec: &str) -> Result<Vec<u8>> {
     };
     let model = ModelId {
         id: about.model_id,
-        sha256: clip.sha256.clone(),
+        sha256: clip.sha256().into(),
         embed_dim: clip.config.embed_dim,
         image_size: clip.config.image_size,
     };
@@ -108,7 +108,7 @@ pub fn subsample_indices(labels: &[u32], half: &str) -> Result<String> {
 /// Features of encoded images: (n, `embed_dim`), the rows of unreadable ones 0, and JSON `[{index, code, message}]` of
 /// those. `cancelled` is asked between batches.
 /// # Errors
-/// [`Error::Cancelled`].
+/// [`Error::Cancelled`]; of [`Clip::image`].
 pub fn embed_images(
     clip: &Clip,
     work: &mut Workspace<crate::ops::Cpu>,
@@ -131,7 +131,7 @@ pub fn embed_images(
                 Err(error) => bad.push(refusal(first + i, &error)),
             }
         }
-        let encoded = clip.image_features(work, &pixels);
+        let encoded = clip.image_features(work, &pixels)?;
         let mut rows = encoded.chunks_exact(clip.config.embed_dim);
         for good in good {
             let row = if good { rows.next() } else { None };

@@ -21,9 +21,7 @@ use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
 static CLIP: LazyLock<Arc<Clip>> = LazyLock::new(|| {
-    let mut clip = synthetic::clip(&synthetic::dims("tiny-vit").unwrap());
-    clip.sha256 = "ab".repeat(32);
-    Arc::new(clip)
+    Arc::new(synthetic::clip(&synthetic::dims("tiny-vit").unwrap(), &"ab".repeat(32)))
 });
 
 const CLASSES: [&str; 3] = ["dog", "red panda", "red square"];
@@ -116,7 +114,7 @@ fn seeds_and_options_change_the_result() {
 
 #[test]
 fn a_batchs_gradient_is_the_mean_of_its_images() {
-    let (dim, width) = (CLIP.config.embed_dim, CLIP.text.width());
+    let (dim, width) = (CLIP.config.embed_dim, CLIP.config.text.width);
     let learner = Learner::new(
         Learner::random_ctx(4, width, 3),
         4,
@@ -127,14 +125,13 @@ fn a_batchs_gradient_is_the_mean_of_its_images() {
     let names = CLASSES.map(String::from);
     let mut learned =
         Learned::new(learner, &names, ClassTokenPosition::End, 77, Sharing::Trie).unwrap();
-    let mut work = Workspace::training(CLIP.text.layers());
+    let mut work = Workspace::training(CLIP.config.text.layers);
     let pixels: Vec<f32> = (0..8).flat_map(|k| synthetic::image(k, 32)).collect();
-    let features = CLIP.image_features(&mut Workspace::inference(), &pixels);
+    let features = CLIP.image_features(&mut Workspace::inference(), &pixels).unwrap();
     let labels = [0, 1, 2, 0, 1, 2, 0, 1];
+    let tokens = &CLIP.text().unwrap().tokens;
     let mut gradient = |features: &[f32], labels: &[usize]| {
-        step::gradient(&CLIP, &CLIP.text.tokens, &mut work, &mut learned, features, labels)
-            .unwrap()
-            .gradient
+        step::gradient(&CLIP, tokens, &mut work, &mut learned, features, labels).unwrap().gradient
     };
     let whole = gradient(&features, &labels);
     let singles: Vec<Learner> =
@@ -176,7 +173,8 @@ fn bundles_of_every_method_serve_their_classes_and_others() {
         };
         let mut classifier = open(None).unwrap();
         assert!(classifier.probe().unwrap() < 1e-6);
-        let image = CLIP.image_features(&mut Workspace::inference(), &synthetic::image(5, 32));
+        let image =
+            CLIP.image_features(&mut Workspace::inference(), &synthetic::image(5, 32)).unwrap();
         let own = classifier.score(&image, &|| false).unwrap();
         assert!((own.probs.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         let others = open(Some(vec!["red square".into(), "cat".into()]));
@@ -195,8 +193,7 @@ fn a_bundle_is_refused_on_another_model() {
     let mut run = session(spec("coop", &|_| {})).unwrap();
     run.epoch(&mut |_| (), &|| false).unwrap();
     let bundle = Bundle::read(&run.bundle(about()).unwrap()).unwrap();
-    let mut other = synthetic::clip(&synthetic::dims("tiny-vit").unwrap());
-    other.sha256 = "cd".repeat(32);
+    let other = synthetic::clip(&synthetic::dims("tiny-vit").unwrap(), &"cd".repeat(32));
     assert_eq!(
         Classifier::open(Arc::new(other), bundle, None).err().unwrap().code(),
         "model_mismatch"

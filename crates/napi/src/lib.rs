@@ -88,7 +88,8 @@ impl Model {
     /// Reads a model from the bytes of a safetensors file and the text of its config.json.
     #[napi(ts_return_type = "Promise<Model>")]
     pub fn load(weights: Uint8Array, config: String) -> AsyncTask<Job<Model>> {
-        run(move || Ok(Self { clip: Arc::new(Clip::open(&weights, &config)?) }))
+        let weights = weights.to_vec();
+        run(move || Ok(Self { clip: Arc::new(Clip::open(weights.into(), &config)?) }))
     }
 
     /// JSON `ModelInfo`.

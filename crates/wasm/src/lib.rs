@@ -56,7 +56,12 @@ impl Model {
     /// Reads a model from the bytes of a safetensors file and the text of its config.json.
     #[wasm_bindgen(constructor)]
     pub fn new(weights: &[u8], config: &str) -> Result<Model> {
-        Ok(Self { clip: Arc::new(Clip::open(weights, config).map_err(thrown)?) })
+        let open = || {
+            let clip = Clip::open(weights.to_vec().into(), config)?;
+            clip.settle()?;
+            Ok(Self { clip: Arc::new(clip) })
+        };
+        open().map_err(thrown)
     }
 
     /// JSON `ModelInfo`.

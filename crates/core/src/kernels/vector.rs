@@ -3,6 +3,8 @@
 
 use super::{for_each_isa, for_rows};
 
+/// 1/√(2π)
+const INV_SQRT_2PI: f32 = 0.398_942_3;
 /// Elements that one task takes.
 const GRAIN: usize = 1 << 14;
 
@@ -42,6 +44,22 @@ pub fn quick_gelu_backward(dx: &mut [f32], x: &[f32]) {
     for_rows(dx, 1, GRAIN, |first, dx| quick_gelu_backward_part(dx, &x[first..]));
 }
 
+/// `y` = x·Φ(x), Φ the normal distribution. Shapes: `y`, `x` (any, equal).
+/// # Panics
+/// If the lengths differ.
+pub fn gelu(y: &mut [f32], x: &[f32]) {
+    assert_eq!(y.len(), x.len());
+    for_rows(y, 1, GRAIN, |first, y| gelu_part(y, &x[first..]));
+}
+
+/// `dx` = `dx`·d GELU/dx at `x`. Shapes: `dx`, `x` (any, equal).
+/// # Panics
+/// If the lengths differ.
+pub fn gelu_backward(dx: &mut [f32], x: &[f32]) {
+    assert_eq!(dx.len(), x.len());
+    for_rows(dx, 1, GRAIN, |first, dx| gelu_backward_part(dx, &x[first..]));
+}
+
 /// `y` += `x`.
 /// # Panics
 /// If the lengths differ.
@@ -55,6 +73,50 @@ for_each_isa! {
 }
 for_each_isa! {
     fn quick_gelu_backward_part(dx: &mut [f32], x: &[f32]) = quick_gelu_backward_body
+}
+
+for_each_isa! {
+    fn gelu_part(y: &mut [f32], x: &[f32]) = gelu_body
+}
+for_each_isa! {
+    fn gelu_backward_part(dx: &mut [f32], x: &[f32]) = gelu_backward_body
+}
+
+/// (Φ(x), e^(-x²/2)), Φ within 1e-7: Abramowitz and Stegun 7.1.26.
+#[inline]
+fn normal(x: f32) -> (f32, f32) {
+    let t = 1.0 / (1.0 + 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2 * x.abs());
+    let bell = exp(-0.5 * x * x);
+    let p = 1.061_405_4;
+    let p = p * t - 1.453_152_1;
+    let p = p * t + 1.421_413_8;
+    let p = p * t - 0.284_496_72;
+    let p = p * t + 0.254_829_6;
+    let tail = 0.5 * p * t * bell; // Φ(-|x|)
+    (if x < 0.0 { tail } else { 1.0 - tail }, bell)
+}
+
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
+fn gelu_body(y: &mut [f32], x: &[f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = x * normal(x).0;
+    }
+}
+
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled anew inside each instruction set's function"
+)]
+fn gelu_backward_body(dx: &mut [f32], x: &[f32]) {
+    for (dx, &x) in dx.iter_mut().zip(x) {
+        let (phi, bell) = normal(x);
+        *dx *= phi + x * bell * INV_SQRT_2PI;
+    }
 }
 
 #[inline(always)]
@@ -112,6 +174,32 @@ mod tests {
                 assert!((f64::from(y[i]) - v * s).abs() < 1e-6);
                 let slope = s + 1.702 * v * s * (1.0 - s);
                 assert!((f64::from(dx[i]) - 1.5 * slope).abs() < 2e-6);
+            }
+        }
+    }
+
+    /// Φ by its series in f64: Σ of x^(2k+1)/(1·3·…·(2k+1)) times the bell.
+    fn phi(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for k in 1..400 {
+            term *= x * x / f64::from(2 * k + 1);
+            sum += term;
+        }
+        0.5 + sum * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
+    }
+
+    #[test]
+    fn gelu_agrees_with_the_definition_at_every_tail() {
+        for n in 0..=33 {
+            let x: Vec<f32> = (0..n).map(|i| i as f32 * 0.5 - 8.0).collect();
+            let (mut y, mut dx) = (vec![0.0; n], vec![1.5; n]);
+            gelu(&mut y, &x);
+            gelu_backward(&mut dx, &x);
+            for i in 0..n {
+                let v = f64::from(x[i]);
+                assert!((f64::from(y[i]) - v * phi(v)).abs() < 2e-6, "{v}: {}", y[i]);
+                let bell = (-0.5 * v * v).exp() / (2.0 * std::f64::consts::PI).sqrt();
+                assert!((f64::from(dx[i]) - 1.5 * (phi(v) + v * bell)).abs() < 3e-6, "{v}");
             }
         }
     }

@@ -5,10 +5,10 @@
 
 use super::weights::Weights;
 use crate::Result;
-use crate::ops::Ops;
+use crate::ops::{Activation, Ops};
 use std::mem::swap;
 
-/// One residual block: `x += out(attention(ln_1 x)); x += proj(QuickGELU(fc(ln_2 x)))`.
+/// One residual block: `x += out(attention(ln_1 x)); x += proj(activation(fc(ln_2 x)))`.
 struct Block<O: Ops> {
     ln_1: O::Norm,
     query: O::Linear,
@@ -23,6 +23,7 @@ struct Block<O: Ops> {
 pub struct Transformer<O: Ops> {
     blocks: Vec<Block<O>>,
     width: usize,
+    activation: Activation,
 }
 
 /// Which rows see which, in all blocks and in the last.
@@ -102,30 +103,40 @@ impl<O: Ops> Transformer<O> {
         prefix: &str,
         layers: usize,
         width: usize,
+        activation: Activation,
     ) -> Result<Self> {
         let block = |i: usize| {
             let name = |leaf: &str| format!("{prefix}.resblocks.{i}.{leaf}");
             let norm = |leaf: &str| load_norm(ops, weights, &name(leaf), width);
             let linear = |leaf: &str, outputs: usize, inputs: usize| -> Result<O::Linear> {
-                let weight = weights.get(&name(&format!("{leaf}.weight")), &[outputs, inputs])?;
-                let bias = weights.get(&name(&format!("{leaf}.bias")), &[outputs])?;
-                Ok(ops.new_linear(&weight, Some(&bias), outputs))
+                let name = name(leaf);
+                let weight =
+                    weights.matrix(&format!("{name}.weight"), &[outputs, inputs], 0..outputs)?;
+                let bias = weights.get(&format!("{name}.bias"), &[outputs])?;
+                Ok(ops.new_linear(weight, Some(bias)))
             };
-            let qkv = weights.get(&name("attn.in_proj_weight"), &[3 * width, width])?;
-            let qkv_bias = weights.get(&name("attn.in_proj_bias"), &[3 * width])?;
-            let (q, kv) = qkv.split_at(width * width);
-            let (q_bias, kv_bias) = qkv_bias.split_at(width);
+            let mut q_bias = weights.get(&name("attn.in_proj_bias"), &[3 * width])?;
+            let kv_bias = q_bias.split_off(width);
+            let qkv =
+                |rows| weights.matrix(&name("attn.in_proj_weight"), &[3 * width, width], rows);
             Ok(Block {
                 ln_1: norm("ln_1")?,
-                query: ops.new_linear(q, Some(q_bias), width),
-                key_value: ops.new_linear(kv, Some(kv_bias), 2 * width),
+                query: ops.new_linear(qkv(0..width)?, Some(q_bias)),
+                key_value: ops.new_linear(qkv(width..3 * width)?, Some(kv_bias)),
                 out: linear("attn.out_proj", width, width)?,
                 ln_2: norm("ln_2")?,
                 fc: linear("mlp.c_fc", 4 * width, width)?,
                 proj: linear("mlp.c_proj", width, 4 * width)?,
             })
         };
-        Ok(Self { blocks: (0..layers).map(block).collect::<Result<_>>()?, width })
+        #[cfg(feature = "parallel")]
+        let blocks = {
+            use rayon::prelude::*;
+            (0..layers).into_par_iter().map(block).collect::<Result<_>>()?
+        };
+        #[cfg(not(feature = "parallel"))]
+        let blocks = (0..layers).map(block).collect::<Result<_>>()?;
+        Ok(Self { blocks, width, activation })
     }
 
     /// Number of blocks.
@@ -156,7 +167,7 @@ impl<O: Ops> Transformer<O> {
             ops.linear(&mut saved.mid, attended, &block.out, true);
             ops.layer_norm(h, &saved.mid, &block.ln_2);
             ops.linear(&mut saved.fc, h, &block.fc, false);
-            ops.quick_gelu(wide, &saved.fc);
+            ops.activation(wide, &saved.fc, self.activation);
             ops.copy(x, &saved.mid);
             ops.linear(x, wide, &block.proj, true);
         }
@@ -174,7 +185,7 @@ impl<O: Ops> Transformer<O> {
             let last = i + 1 == self.blocks.len();
             let attention = if last { &plan.last } else { &plan.all };
             ops.linear_backward(wide, d, &block.proj, false);
-            ops.quick_gelu_backward(wide, &saved.fc);
+            ops.activation_backward(wide, &saved.fc, self.activation);
             ops.linear_backward(h, wide, &block.fc, false);
             ops.layer_norm_backward(d, h, &saved.mid, &block.ln_2);
             ops.linear_backward(attended, d, &block.out, false);
@@ -217,8 +228,5 @@ pub fn load_projection<O: Ops>(
     width: usize,
     embed_dim: usize,
 ) -> Result<O::Linear> {
-    let columns = weights.get(name, &[width, embed_dim])?;
-    let transposed: Vec<f32> =
-        (0..width * embed_dim).map(|i| columns[i % width * embed_dim + i / width]).collect();
-    Ok(ops.new_linear(&transposed, None, embed_dim))
+    Ok(ops.new_linear(weights.projection(name, width, embed_dim)?, None))
 }

@@ -9,59 +9,107 @@ use super::weights::{File, Weights};
 use crate::Result;
 use crate::input::{image, tokenizer, transform};
 use crate::ops::{Cpu, Ops, normalize};
+use bytes::Bytes;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// A loaded model.
+/// An opened model. Shapes are checked when it is opened; a tower is read and prepared when it is first used.
 pub struct Clip<O: Ops = Cpu> {
     /// Its dimensions.
     pub config: Config,
-    /// The image tower.
-    pub vision: Vision<O>,
-    /// The text tower.
-    pub text: Text<O>,
     /// The log of the logits' scale, as in the checkpoint.
     pub logit_scale: f32,
-    /// SHA-256 of the weights' file, in hexadecimal: what a bundle names its model by.
-    pub sha256: String,
     /// Where it computes.
     pub ops: O,
+    /// Rows of the token table that the source holds.
+    tokens: usize,
+    source: Mutex<Option<Arc<dyn Weights>>>,
+    image: OnceLock<Result<Vision<O>>>,
+    text: OnceLock<Result<Text<O>>>,
+    sha256: OnceLock<String>,
 }
 
 impl Clip<Cpu> {
-    /// Reads a model from the bytes of a safetensors file (`OpenAI`'s or Hugging Face's names; f32, f16, bf16) and the
+    /// Opens a model from the bytes of a safetensors file (`OpenAI`'s or Hugging Face's names; f32, f16, bf16) and the
     /// text of its `config.json` (or "").
     /// # Errors
     /// [`Error::Safetensors`], [`Error::Model`], or of [`Weights::get`].
-    pub fn open(bytes: &[u8], config_json: &str) -> Result<Self> {
-        Self::load(Cpu, &File::open(bytes)?, config_json, hex(&Sha256::digest(bytes)))
+    pub fn open(bytes: Bytes, config_json: &str) -> Result<Self> {
+        Self::load(Cpu, Arc::new(File::open(bytes)?), config_json)
     }
 }
 
 impl<O: Ops> Clip<O> {
-    /// Reads a model from any source of tensors.
+    /// Opens a model from any source of tensors.
     /// # Errors
     /// [`Error::Model`], or of [`Weights::get`].
-    pub fn load(ops: O, weights: &dyn Weights, config_json: &str, sha256: String) -> Result<Self> {
-        let config = Config::read(weights, config_json)?;
+    pub fn load(ops: O, weights: Arc<dyn Weights>, config_json: &str) -> Result<Self> {
+        let config = Config::read(weights.as_ref(), config_json)?;
         let logit_scale = weights.get("logit_scale", &[])?[0];
-        let (vision, text) =
-            (Vision::load(&ops, weights, &config)?, Text::load(&ops, weights, &config)?);
-        Ok(Self { config, vision, text, logit_scale, sha256, ops })
+        let tokens = weights.shape("token_embedding.weight").map_or(0, |shape| shape[0]);
+        Ok(Self {
+            config,
+            logit_scale,
+            ops,
+            tokens,
+            source: Mutex::new(Some(weights)),
+            image: OnceLock::new(),
+            text: OnceLock::new(),
+            sha256: OnceLock::new(),
+        })
+    }
+
+    fn source(&self) -> Arc<dyn Weights> {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(source.as_ref().expect("only a settled model has given up its source"))
+    }
+
+    /// The image tower.
+    /// # Errors
+    /// Of [`Weights::get`], when it is first used.
+    pub fn image(&self) -> Result<&Vision<O>> {
+        let load = || Vision::load(&self.ops, self.source().as_ref(), &self.config);
+        self.image.get_or_init(load).as_ref().map_err(Clone::clone)
+    }
+
+    /// The text tower.
+    /// # Errors
+    /// Of [`Weights::get`], when it is first used.
+    pub fn text(&self) -> Result<&Text<O>> {
+        let load = || Text::load(&self.ops, self.source().as_ref(), &self.config);
+        self.text.get_or_init(load).as_ref().map_err(Clone::clone)
+    }
+
+    /// SHA-256 of the weights' file, in hexadecimal: what a bundle names its model by.
+    pub fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| self.source().sha256())
+    }
+
+    /// Reads all that is needed and gives the source up, where memory must not hold both.
+    /// # Errors
+    /// Of [`Weights::get`].
+    pub fn settle(&self) -> Result<()> {
+        self.image()?;
+        self.text()?;
+        self.sha256();
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
     }
 
     /// L2-normalised `image_features` (batch, `embed_dim`) of `pixels` (batch, 3, `image_size`, `image_size`).
-    pub fn image_features(&self, work: &mut Workspace<O>, pixels: &[f32]) -> Vec<f32> {
-        let mut features = self.vision.encode(&self.ops, work, pixels);
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn image_features(&self, work: &mut Workspace<O>, pixels: &[f32]) -> Result<Vec<f32>> {
+        let mut features = self.image()?.encode(&self.ops, work, pixels);
         normalize::forward(&mut features, self.config.embed_dim);
-        features
+        Ok(features)
     }
 
     /// L2-normalised `image_features` (`embed_dim`) of one encoded image file.
     /// # Errors
     /// [`Error::Image`], [`Error::ImageTooLarge`], [`Error::ImageFormat`].
     pub fn embed(&self, work: &mut Workspace<O>, bytes: &[u8]) -> Result<Vec<f32>> {
-        Ok(self.image_features(work, &self.pixels(&self.view(bytes)?)))
+        self.image_features(work, &self.pixels(&self.view(bytes)?))
     }
 
     /// What the model sees of one encoded image file: RGB (`image_size`, `image_size`, 3).
@@ -79,27 +127,27 @@ impl<O: Ops> Clip<O> {
         pixels
     }
 
-    /// Numbers in the checkpoint; of the token table, the rows that are there.
-    fn parameters(&self) -> usize {
+    /// Numbers in the checkpoint; of the token table, the `tokens` rows that are there.
+    fn parameters(&self, tokens: usize) -> usize {
         let Config { image_size, embed_dim, context_length, vision, text } = &self.config;
         let tower = |layers: usize, w: usize| layers * (12 * w * w + 13 * w);
         let patches = 3 * vision.patch_size.pow(2) + (image_size / vision.patch_size).pow(2) + 2;
         tower(vision.layers, vision.width)
             + vision.width * (patches + 4 + embed_dim)
             + tower(text.layers, text.width)
-            + text.width * (self.text.tokens.len() + context_length + 2 + embed_dim)
+            + text.width * (tokens + context_length + 2 + embed_dim)
             + 1
     }
 
     /// `ModelInfo` of the doors (ARCHITECTURE.md).
     pub fn info(&self) -> Value {
         let mut info = json!(self.config);
-        info["sha256"] = json!(self.sha256);
+        let tokens = self.tokens;
+        info["sha256"] = json!(self.sha256());
         info["logit_scale"] = json!(self.logit_scale);
-        info["parameters"] = json!(self.parameters());
-        info["text"]["vocab_size"] =
-            json!((tokenizer::EOT as usize + 1).max(self.text.tokens.len()));
-        info["text"]["tokens_known"] = json!(self.text.tokens.len());
+        info["parameters"] = json!(self.parameters(tokens));
+        info["text"]["vocab_size"] = json!((tokenizer::EOT as usize + 1).max(tokens));
+        info["text"]["tokens_known"] = json!(tokens);
         info
     }
 }

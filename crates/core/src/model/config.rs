@@ -3,6 +3,7 @@
 
 use super::weights::Weights;
 use crate::kernels::attention::HEAD;
+use crate::ops::Activation;
 use crate::{Error, Result};
 use serde::Serialize;
 
@@ -35,6 +36,8 @@ pub struct Vision {
     pub heads: usize,
     /// Side of a patch, pixels.
     pub patch_size: usize,
+    /// Of its MLPs.
+    pub activation: Activation,
 }
 
 /// The dimensions of the text tower.
@@ -46,6 +49,8 @@ pub struct Text {
     pub width: usize,
     /// Attention heads, 64 wide each.
     pub heads: usize,
+    /// Of its MLPs.
+    pub activation: Activation,
 }
 
 impl Config {
@@ -54,7 +59,7 @@ impl Config {
     /// # Errors
     /// [`Error::MissingTensor`]; [`Error::Model`] if the architecture is not one that this crate runs.
     pub fn read(weights: &dyn Weights, json: &str) -> Result<Self> {
-        check_activation(json)?;
+        let activation = activations(json)?;
         let shape = |name: &str, dims: usize| {
             let shape =
                 weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
@@ -104,11 +109,13 @@ impl Config {
                 width: conv[0],
                 heads: conv[0] / HEAD,
                 patch_size: conv[3],
+                activation: activation.vision,
             },
             text: Text {
                 layers: layers("transformer"),
                 width: text_width,
                 heads: text_width / HEAD,
+                activation: activation.text,
             },
         };
         if config.vision.layers == 0 || config.text.layers == 0 {
@@ -118,38 +125,52 @@ impl Config {
     }
 }
 
-/// The towers compute QuickGELU; a model made with another activation would give wrong features without a word.
-fn check_activation(json: &str) -> Result<()> {
-    if json.trim().is_empty() {
-        return Ok(());
-    }
-    let config: serde_json::Value = serde_json::from_str(json)
-        .map_err(|error| Error::Model { why: format!("config.json: {error}") })?;
-    for tower in ["text_config", "vision_config"] {
-        let act =
-            config.pointer(&format!("/{tower}/hidden_act")).and_then(serde_json::Value::as_str);
-        if act.is_some_and(|act| act != "quick_gelu") {
-            let why =
-                format!("{tower}.hidden_act: expected quick_gelu, got {}", act.unwrap_or_default());
-            return Err(Error::Model { why });
-        }
-    }
-    Ok(())
+/// What the tensors do not say.
+#[derive(Debug, PartialEq, Eq)]
+struct Activations {
+    vision: Activation,
+    text: Activation,
+}
+
+/// The activations that a `config.json` names: `hidden_act` of each tower. A tower without one, or no file at all, means
+/// `OpenAI`'s own.
+fn activations(json: &str) -> Result<Activations> {
+    let config: serde_json::Value = if json.trim().is_empty() {
+        serde_json::Value::Null
+    } else {
+        serde_json::from_str(json)
+            .map_err(|error| Error::Model { why: format!("config.json: {error}") })?
+    };
+    let of = |tower: &str| match config.pointer(&format!("/{tower}/hidden_act")) {
+        None => Ok(Activation::QuickGelu),
+        Some(act) => match act.as_str() {
+            Some("quick_gelu") => Ok(Activation::QuickGelu),
+            Some("gelu") => Ok(Activation::Gelu),
+            _ => {
+                let why = format!("{tower}.hidden_act: expected quick_gelu or gelu, got {act}");
+                Err(Error::Model { why })
+            }
+        },
+    };
+    Ok(Activations { vision: of("vision_config")?, text: of("text_config")? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Activation::{Gelu, QuickGelu};
 
     #[test]
-    fn another_activation_is_refused() {
-        assert_eq!(check_activation(""), Ok(()));
-        assert_eq!(check_activation(r#"{"text_config": {"hidden_act": "quick_gelu"}}"#), Ok(()));
-        let refused = check_activation(r#"{"vision_config": {"hidden_act": "gelu"}}"#).unwrap_err();
+    fn each_tower_has_the_activation_that_the_config_names() {
+        let read = |json: &str| activations(json).map(|both| (both.vision, both.text));
+        assert_eq!(read(""), Ok((QuickGelu, QuickGelu)));
+        let gelu = r#"{"text_config": {"hidden_act": "gelu"}, "vision_config": {}}"#;
+        assert_eq!(read(gelu), Ok((QuickGelu, Gelu)));
+        let refused = read(r#"{"vision_config": {"hidden_act": "relu"}}"#).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "model: vision_config.hidden_act: expected quick_gelu, got gelu"
+            "model: vision_config.hidden_act: expected quick_gelu or gelu, got \"relu\""
         );
-        assert!(check_activation("{").is_err());
+        assert!(read("{").is_err());
     }
 }

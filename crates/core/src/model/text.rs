@@ -100,7 +100,14 @@ impl<O: Ops> Text<O> {
             tokens: TokenTable::load(weights, width)?,
             positional_embedding: weights
                 .get("positional_embedding", &[config.context_length, width])?,
-            transformer: Transformer::load(ops, weights, "transformer", config.text.layers, width)?,
+            transformer: Transformer::load(
+                ops,
+                weights,
+                "transformer",
+                config.text.layers,
+                width,
+                config.text.activation,
+            )?,
             ln_final: load_norm(ops, weights, "ln_final", width)?,
             projection: load_projection(ops, weights, "text_projection", width, config.embed_dim)?,
             width,

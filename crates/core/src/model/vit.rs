@@ -29,12 +29,13 @@ impl<O: Ops> Vision<O> {
     pub fn load(ops: &O, weights: &dyn Weights, config: &Config) -> Result<Self> {
         let (width, patch_size) = (config.vision.width, config.vision.patch_size);
         let rows = (config.image_size / patch_size).pow(2) + 1;
-        let conv1 = weights.get("visual.conv1.weight", &[width, 3, patch_size, patch_size])?;
+        let filters = [width, 3, patch_size, patch_size];
+        let conv1 = weights.matrix("visual.conv1.weight", &filters, 0..width)?;
         let mut base = weights.get("visual.positional_embedding", &[rows, width])?;
         let class_embedding = weights.get("visual.class_embedding", &[width])?;
         base.iter_mut().zip(class_embedding).for_each(|(x, class)| *x += class);
         Ok(Self {
-            conv1: ops.new_linear(&conv1, None, width),
+            conv1: ops.new_linear(conv1, None),
             base,
             ln_pre: load_norm(ops, weights, "visual.ln_pre", width)?,
             transformer: Transformer::load(
@@ -43,6 +44,7 @@ impl<O: Ops> Vision<O> {
                 "visual.transformer",
                 config.vision.layers,
                 width,
+                config.vision.activation,
             )?,
             ln_post: load_norm(ops, weights, "visual.ln_post", width)?,
             proj: load_projection(ops, weights, "visual.proj", width, config.embed_dim)?,

@@ -3,12 +3,17 @@
 //! key and value are stacked. A token table may be sparse: `token_embedding.ids` lists the rows that are there, all
 //! others are zero (rows that no training ever touched).
 
+use crate::ops::Matrix;
 use crate::{Error, Result};
+use bytes::Bytes;
 use half::{bf16, f16};
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
+use std::ops::Range;
 
 /// A model's tensors by `OpenAI`'s state-dict names, as f32.
-pub trait Weights {
+pub trait Weights: Send + Sync {
     /// The shape of tensor `name`, or nothing if there is no such tensor.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
 
@@ -16,6 +21,31 @@ pub trait Weights {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`], [`Error::NotFinite`].
     fn get(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>>;
+
+    /// Rows `rows` of tensor `name`, of shape `expected`, as a linear layer's weight: a row is an output, all that
+    /// follows in the shape are its inputs.
+    /// # Errors
+    /// As [`Self::get`].
+    fn matrix(&self, name: &str, expected: &[usize], rows: Range<usize>) -> Result<Matrix> {
+        let mut values = self.get(name, expected)?;
+        let inputs: usize = expected[1..].iter().product();
+        values.truncate(rows.end * inputs);
+        values.drain(..rows.start * inputs);
+        Ok(Matrix::F32 { values, outputs: rows.len() })
+    }
+
+    /// Projection `name`, stored (`inputs`, `outputs`) for x·P, as a linear layer's weight.
+    /// # Errors
+    /// As [`Self::get`].
+    fn projection(&self, name: &str, inputs: usize, outputs: usize) -> Result<Matrix> {
+        let columns = self.get(name, &[inputs, outputs])?;
+        let values =
+            (0..inputs * outputs).map(|i| columns[i % inputs * outputs + i / inputs]).collect();
+        Ok(Matrix::F32 { values, outputs })
+    }
+
+    /// SHA-256 of the file or files, in hexadecimal: what a bundle names its model by. Computed when asked.
+    fn sha256(&self) -> String;
 
     /// The ids of a sparse token table's rows, ascending; nothing if the table is whole.
     /// # Errors
@@ -26,8 +56,10 @@ pub trait Weights {
 }
 
 /// The tensors of one safetensors file.
-pub struct File<'a> {
-    tensors: SafeTensors<'a>,
+pub struct File {
+    bytes: Bytes,
+    header: usize,
+    tensors: Metadata,
     hugging_face: bool,
 }
 
@@ -38,14 +70,22 @@ enum Recipe {
     Stacked([String; 3]),
 }
 
-impl<'a> File<'a> {
+impl File {
     /// Reads the header of `bytes` and finds out whose names it uses.
     /// # Errors
     /// [`Error::Safetensors`] if the file is truncated or its header lies.
-    pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        let tensors = read_header(bytes)?;
-        let hugging_face = tensors.names().iter().any(|name| name.starts_with("text_model."));
-        Ok(Self { tensors, hugging_face })
+    pub fn open(bytes: Bytes) -> Result<Self> {
+        let (header, tensors) = SafeTensors::read_metadata(&bytes)
+            .map_err(|error| Error::Safetensors { why: error.to_string() })?;
+        let hugging_face = tensors.offset_keys().iter().any(|name| name.starts_with("text_model."));
+        Ok(Self { bytes, header: header + 8, tensors, hugging_face })
+    }
+
+    /// Type, shape and bytes of the file's tensor `name`.
+    fn tensor(&self, name: &str) -> Option<(Dtype, &[usize], &[u8])> {
+        let info = self.tensors.info(name)?;
+        let (start, end) = info.data_offsets;
+        Some((info.dtype, &info.shape, &self.bytes[self.header + start..self.header + end]))
     }
 
     fn recipe(&self, name: &str) -> Recipe {
@@ -68,15 +108,15 @@ impl<'a> File<'a> {
     }
 
     fn values(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let tensor =
-            self.tensors.tensor(name).map_err(|_| Error::MissingTensor { name: name.into() })?;
-        Ok((tensor.shape().to_vec(), to_f32(name, tensor.dtype(), tensor.data())?))
+        let (dtype, shape, data) =
+            self.tensor(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+        Ok((shape.to_vec(), to_f32(name, dtype, data)?))
     }
 }
 
-impl Weights for File<'_> {
+impl Weights for File {
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        let shape = |name: &str| Some(self.tensors.tensor(name).ok()?.shape().to_vec());
+        let shape = |name: &str| Some(self.tensor(name)?.1.to_vec());
         match self.recipe(name) {
             Recipe::Same(name) => shape(&name),
             Recipe::Transposed(name) => shape(&name).map(|shape| shape.into_iter().rev().collect()),
@@ -131,23 +171,16 @@ impl Weights for File<'_> {
         } else {
             "token_embedding.ids".into()
         };
-        let Ok(tensor) = self.tensors.tensor(&name) else { return Ok(None) };
-        if tensor.dtype() != Dtype::U32 {
-            return Err(Error::Dtype {
-                name,
-                expected: "U32".into(),
-                got: format!("{:?}", tensor.dtype()),
-            });
+        let Some((dtype, _, data)) = self.tensor(&name) else { return Ok(None) };
+        if dtype != Dtype::U32 {
+            let (expected, got) = ("U32".into(), format!("{dtype:?}"));
+            return Err(Error::Dtype { name, expected, got });
         }
-        Ok(Some(
-            tensor
-                .data()
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|bytes| u32::from_le_bytes(*bytes))
-                .collect(),
-        ))
+        Ok(Some(data.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id)).collect()))
+    }
+
+    fn sha256(&self) -> String {
+        crate::model::clip::hex(&Sha256::digest(&self.bytes))
     }
 }
 
@@ -249,7 +282,7 @@ mod tests {
                 f16::from_f32(0.5).to_le_bytes().to_vec(),
             ),
         ]);
-        let file = File::open(&bytes).unwrap();
+        let file = File::open(bytes.into()).unwrap();
         assert_eq!(file.shape("visual.proj"), Some(vec![3, 2]));
         assert_eq!(file.get("visual.proj", &[3, 2]).unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
         assert_eq!(
@@ -266,7 +299,7 @@ mod tests {
             ("ln_final.bias", Dtype::F32, vec![2], f32s(&[1.0, f32::NAN])),
             ("ln_final.weight", Dtype::I64, vec![1], vec![0; 8]),
         ]);
-        let open = File::open(&bytes).unwrap();
+        let open = File::open(bytes.into()).unwrap();
         let name = || "ln_final.bias".to_string();
         assert_eq!(open.get("ln_final.bias", &[2]), Err(Error::NotFinite { name: name() }));
         assert_eq!(
@@ -276,7 +309,7 @@ mod tests {
         assert!(matches!(open.get("ln_final.weight", &[1]), Err(Error::Dtype { .. })));
         let good = file(&[("ln_final.bias", Dtype::F32, vec![2], f32s(&[1.0, 2.0]))]);
         let shape = Error::Shape { name: name(), expected: vec![3], got: vec![2] };
-        assert_eq!(File::open(&good).unwrap().get("ln_final.bias", &[3]), Err(shape));
+        assert_eq!(File::open(good.into()).unwrap().get("ln_final.bias", &[3]), Err(shape));
     }
 
     #[test]
@@ -284,12 +317,15 @@ mod tests {
         let bytes = file(&[("ln_final.bias", Dtype::F32, vec![2], f32s(&[1.0, 2.0]))]);
         for length in 0..bytes.len() {
             assert!(
-                matches!(File::open(&bytes[..length]), Err(Error::Safetensors { .. })),
+                matches!(
+                    File::open(bytes[..length].to_vec().into()),
+                    Err(Error::Safetensors { .. })
+                ),
                 "{length}"
             );
         }
         let mut lying = bytes;
         lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(File::open(&lying).is_err());
+        assert!(File::open(lying.into()).is_err());
     }
 }

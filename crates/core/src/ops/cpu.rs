@@ -1,6 +1,6 @@
 //! [`Ops`] on the processor: each operation is one call of a kernel.
 
-use super::Ops;
+use super::{Activation, Matrix, Ops};
 use crate::kernels::{attention, gemm, norm, vector};
 use std::sync::OnceLock;
 
@@ -29,9 +29,14 @@ impl Ops for Cpu {
     type Plan = attention::Plan;
     type Rows = Vec<u32>;
 
-    fn new_linear(&self, weight: &[f32], bias: Option<&[f32]>, outputs: usize) -> Linear {
-        let forward = gemm::Packed::transposed(weight, weight.len() / outputs, outputs);
-        Linear { forward, backward: OnceLock::new(), bias: bias.map(<[f32]>::to_vec) }
+    fn new_linear(&self, weight: Matrix, bias: Option<Vec<f32>>) -> Linear {
+        let forward = match weight {
+            Matrix::F32 { values, outputs } => {
+                gemm::Packed::transposed(&values, values.len() / outputs, outputs)
+            }
+            Matrix::Packed(packed) => packed,
+        };
+        Linear { forward, backward: OnceLock::new(), bias }
     }
 
     fn new_norm(&self, weight: Vec<f32>, bias: Vec<f32>) -> Norm {
@@ -112,13 +117,19 @@ impl Ops for Cpu {
         attention::backward(dq, dkv, dout, q, kv, plan, width);
     }
 
-    fn quick_gelu(&self, y: &mut Vec<f32>, x: &Vec<f32>) {
+    fn activation(&self, y: &mut Vec<f32>, x: &Vec<f32>, activation: Activation) {
         y.resize(x.len(), 0.0);
-        vector::quick_gelu(y, x);
+        match activation {
+            Activation::QuickGelu => vector::quick_gelu(y, x),
+            Activation::Gelu => vector::gelu(y, x),
+        }
     }
 
-    fn quick_gelu_backward(&self, dx: &mut Vec<f32>, x: &Vec<f32>) {
-        vector::quick_gelu_backward(dx, x);
+    fn activation_backward(&self, dx: &mut Vec<f32>, x: &Vec<f32>, activation: Activation) {
+        match activation {
+            Activation::QuickGelu => vector::quick_gelu_backward(dx, x),
+            Activation::Gelu => vector::gelu_backward(dx, x),
+        }
     }
 
     fn gather(&self, y: &mut Vec<f32>, x: &Vec<f32>, rows: &Vec<u32>, width: usize) {

@@ -8,7 +8,31 @@ pub mod normalize;
 
 pub use cpu::Cpu;
 
-use crate::kernels::attention;
+use crate::kernels::{attention, gemm};
+use serde::Serialize;
+
+/// A frozen linear layer's weight, in the form in which its source holds it.
+pub enum Matrix {
+    /// Row-major (`outputs`, inputs).
+    F32 {
+        /// The numbers.
+        values: Vec<f32>,
+        /// Rows.
+        outputs: usize,
+    },
+    /// Prepared for the GEMM already, as in a model pack.
+    Packed(gemm::Packed),
+}
+
+/// What stands between the two layers of a block's MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x·sigmoid(1.702·x): `OpenAI`'s models.
+    QuickGelu,
+    /// x·Φ(x), Φ the normal distribution: most models of others.
+    Gelu,
+}
 
 /// A backend. Shapes are (rows, cols); results are resized to fit.
 pub trait Ops: Send + Sync {
@@ -23,8 +47,8 @@ pub trait Ops: Send + Sync {
     /// A list of row numbers, prepared.
     type Rows: Send + Sync;
 
-    /// Prepares y = x·`weight`ᵀ + `bias`; `weight` is (`outputs`, inputs), `bias` (`outputs`).
-    fn new_linear(&self, weight: &[f32], bias: Option<&[f32]>, outputs: usize) -> Self::Linear;
+    /// Prepares y = x·`weight`ᵀ + `bias` (outputs).
+    fn new_linear(&self, weight: Matrix, bias: Option<Vec<f32>>) -> Self::Linear;
     /// Prepares a LayerNorm with these (width) weights.
     fn new_norm(&self, weight: Vec<f32>, bias: Vec<f32>) -> Self::Norm;
     /// Prepares an attention plan.
@@ -87,10 +111,10 @@ pub trait Ops: Send + Sync {
         plan: &Self::Plan,
         width: usize,
     );
-    /// `y` = x·sigmoid(1.702·x).
-    fn quick_gelu(&self, y: &mut Self::Buffer, x: &Self::Buffer);
+    /// `y` = the activation of `x`.
+    fn activation(&self, y: &mut Self::Buffer, x: &Self::Buffer, activation: Activation);
     /// `dx` *= the derivative at `x`.
-    fn quick_gelu_backward(&self, dx: &mut Self::Buffer, x: &Self::Buffer);
+    fn activation_backward(&self, dx: &mut Self::Buffer, x: &Self::Buffer, activation: Activation);
     /// Row i of `y` = row `rows[i]` of `x`, each `width` long.
     fn gather(&self, y: &mut Self::Buffer, x: &Self::Buffer, rows: &Self::Rows, width: usize);
     /// Row `rows[i]` of `y` += row i of `x`; the rows are distinct.

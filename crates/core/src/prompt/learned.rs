@@ -103,13 +103,16 @@ impl<O: Ops> Learned<O> {
     }
 
     /// Logits of `image_features` (batch, `embed_dim`), L2-normalised, batch ≥ 1.
+    /// # Errors
+    /// Of [`Clip::text`].
     pub fn forward(
         &mut self,
         clip: &Clip<O>,
         tokens: &TokenTable,
         work: &mut Workspace<O>,
         image_features: &[f32],
-    ) -> Forward<O> {
+    ) -> Result<Forward<O>> {
+        let text = clip.text()?;
         let embed_dim = clip.config.embed_dim;
         let batch = image_features.len() / embed_dim;
         let (shift, hidden) = match &self.learner.meta_net {
@@ -117,15 +120,17 @@ impl<O: Ops> Learned<O> {
             None => (Vec::new(), Vec::new()),
         };
         let rows = self.rows(&clip.ops, if self.conditional() { batch } else { 1 });
-        let x = rows.embed(&clip.text, tokens, &self.learner.ctx, self.learner.n_ctx, &shift);
-        let mut text_features = clip.text.encode(&clip.ops, work, &x, &rows.plan);
+        let x = rows.embed(text, tokens, &self.learner.ctx, self.learner.n_ctx, &shift);
+        let mut text_features = text.encode(&clip.ops, work, &x, &rows.plan);
         let lengths = normalize::forward(&mut text_features, embed_dim);
         let logits =
             logits(clip.logit_scale, image_features, &text_features, self.n_cls, embed_dim);
-        Forward { logits, text_features, lengths, hidden, rows }
+        Ok(Forward { logits, text_features, lengths, hidden, rows })
     }
 
     /// The gradient of what is learned, given that of the logits (batch, `n_cls`) of the workspace's latest forward pass.
+    /// # Errors
+    /// Of [`Clip::text`]; never after that forward pass.
     pub fn backward(
         &self,
         clip: &Clip<O>,
@@ -133,7 +138,7 @@ impl<O: Ops> Learned<O> {
         forward: &Forward<O>,
         image_features: &[f32],
         dlogits: &[f32],
-    ) -> Learner {
+    ) -> Result<Learner> {
         let (embed_dim, ctx_dim) = (clip.config.embed_dim, self.learner.ctx_dim);
         let scale = clip.logit_scale.exp();
         let mut dtext = vec![0.0; forward.text_features.len()];
@@ -149,7 +154,7 @@ impl<O: Ops> Learned<O> {
         }
         normalize::backward(&mut dtext, &forward.text_features, &forward.lengths, embed_dim);
         let dx =
-            clip.text.backward(&clip.ops, work, &dtext, &forward.rows.plan, forward.rows.len());
+            clip.text()?.backward(&clip.ops, work, &dtext, &forward.rows.plan, forward.rows.len());
         let mut d = self.learner.zeros();
         let mut dshift =
             vec![
@@ -166,7 +171,7 @@ impl<O: Ops> Learned<O> {
         if let (Some(net), Some(d)) = (&self.learner.meta_net, &mut d.meta_net) {
             net.backward(d, &dshift, image_features, &forward.hidden);
         }
-        d
+        Ok(d)
     }
 }
 

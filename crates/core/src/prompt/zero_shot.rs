@@ -15,7 +15,7 @@ const PROMPTS_AT_A_TIME: usize = 1024;
 /// L2-normalised `text_features` (`n_cls`, `embed_dim`).
 /// # Errors
 /// [`Error::Classes`] if there are no classes, [`Error::Option`] if there are no templates; [`Error::Text`],
-/// [`Error::TextTooLong`].
+/// [`Error::TextTooLong`]; of [`Clip::text`].
 pub fn text_features<O: Ops>(
     clip: &Clip<O>,
     work: &mut Workspace<O>,
@@ -29,7 +29,7 @@ pub fn text_features<O: Ops>(
         let expected = "at least one template".into();
         return Err(Error::Option { name: "templates".into(), expected, got: "none".into() });
     }
-    let embed_dim = clip.config.embed_dim;
+    let (embed_dim, text) = (clip.config.embed_dim, clip.text()?);
     let mut mean = Vec::with_capacity(classnames.len() * embed_dim);
     for classnames in classnames.chunks((PROMPTS_AT_A_TIME / templates.len()).max(1)) {
         let prompts = classnames
@@ -41,8 +41,8 @@ pub fn text_features<O: Ops>(
             })
             .collect::<Result<Vec<_>>>()?;
         let rows = Rows::new(&clip.ops, &Trie::new(&prompts, Sharing::Trie), 1, false);
-        let x = rows.embed(&clip.text, &clip.text.tokens, &[], 0, &[]);
-        let mut features = clip.text.encode(&clip.ops, work, &x, &rows.plan);
+        let x = rows.embed(text, &text.tokens, &[], 0, &[]);
+        let mut features = text.encode(&clip.ops, work, &x, &rows.plan);
         normalize::forward(&mut features, embed_dim);
         for class in features.chunks_exact(templates.len() * embed_dim) {
             mean.extend(

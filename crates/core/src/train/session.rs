@@ -158,9 +158,9 @@ impl<O: Ops> Session<O> {
         let learned =
             Learned::new(learner, &spec.classnames, position, context_length, Sharing::Trie)?;
         Ok(Self {
-            tokens: clip.text.tokens.only(&learned.token_ids()),
+            tokens: clip.text()?.tokens.only(&learned.token_ids()),
             sgd: Sgd::new(&learned.learner, spec.momentum, spec.weight_decay),
-            work: Workspace::training(clip.text.layers()),
+            work: Workspace::training(clip.config.text.layers),
             image_work: Workspace::inference(),
             images: Images::open(images)?,
             position: Position::default(),
@@ -301,7 +301,7 @@ impl<O: Ops> Session<O> {
             Ok(clip.pixels(&images.with(image, view)?))
         };
         let pixels = map_all(views, pixels)?.concat();
-        Ok(self.clip.image_features(&mut self.image_work, &pixels))
+        self.clip.image_features(&mut self.image_work, &pixels)
     }
 
     /// A checkpoint.
@@ -338,7 +338,7 @@ impl<O: Ops> Session<O> {
         let labels: Vec<u8> =
             self.labels.iter().flat_map(|label| (*label as u64).to_le_bytes()).collect();
         let hash =
-            Sha256::new().chain_update(spec).chain_update(labels).chain_update(&self.clip.sha256);
+            Sha256::new().chain_update(spec).chain_update(labels).chain_update(self.clip.sha256());
         crate::model::clip::hex(&hash.finalize())
     }
 
@@ -361,7 +361,7 @@ impl<O: Ops> Session<O> {
             },
             model: ModelId {
                 id: about.model_id,
-                sha256: self.clip.sha256.clone(),
+                sha256: self.clip.sha256().into(),
                 embed_dim: config.embed_dim,
                 image_size: config.image_size,
             },
@@ -382,19 +382,19 @@ impl<O: Ops> Session<O> {
             Learned::new(learner, &self.spec.classnames, position, context_length, Sharing::Trie)?;
         let any_image = vec![0.0; self.clip.config.embed_dim];
         Ok(learned
-            .forward(&self.clip, &self.tokens, &mut Workspace::inference(), &any_image)
+            .forward(&self.clip, &self.tokens, &mut Workspace::inference(), &any_image)?
             .text_features)
     }
 }
 
 /// What a run starts from: the words' token embeddings without positions, or random vectors; a random Meta-Net.
 fn initial<O: Ops>(clip: &Clip<O>, spec: &TrainSpec) -> Result<Learner> {
-    let ctx_dim = clip.text.width();
+    let (ctx_dim, table) = (clip.config.text.width, &clip.text()?.tokens);
     let (ctx, n_ctx) = if let Some(words) = &spec.ctx_init {
         let words = words.replace('_', " ");
         tokenizer::check_plain(&words)?;
         let tokens = tokenizer::encode(&words);
-        (tokens.iter().flat_map(|&id| clip.text.tokens.row(id)).copied().collect(), tokens.len())
+        (tokens.iter().flat_map(|&id| table.row(id)).copied().collect(), tokens.len())
     } else {
         let vectors = if spec.csc { spec.classnames.len() * spec.n_ctx } else { spec.n_ctx };
         (Learner::random_ctx(vectors, ctx_dim, spec.seed), spec.n_ctx)

@@ -46,16 +46,17 @@ fn case(tokens: Rc<Vec<Vec<u32>>>, name: String, model: Model) -> Case {
     };
     let slow = name.starts_with("ViT-L");
     let case = Case::new(name, move || {
-        let clip = clip(&dims);
+        let clip = clip(&dims, "");
+        let text = clip.text().expect("the synthetic tensors are whole");
         let mut work = Workspace::inference();
         let pixels: Vec<f32> =
             (0..model.image_features.len()).flat_map(|k| image(k, dims.image_size)).collect();
-        let images = clip.vision.encode(&Cpu, &mut work, &pixels);
+        let images = clip.image().expect("as above").encode(&Cpu, &mut work, &pixels);
         let prompts: Vec<Vec<Symbol>> =
             tokens.iter().map(|ids| ids.iter().copied().map(Symbol::Token).collect()).collect();
         let rows = Rows::new(&Cpu, &Trie::new(&prompts, Sharing::Trie), 1, false);
-        let x = rows.embed(&clip.text, &clip.text.tokens, &[], 0, &[]);
-        let texts = clip.text.encode(&Cpu, &mut work, &x, &rows.plan);
+        let x = rows.embed(text, &text.tokens, &[], 0, &[]);
+        let texts = text.encode(&Cpu, &mut work, &x, &rows.plan);
         let (mut images_1, mut texts_1) = (images.clone(), texts.clone());
         normalize::forward(&mut images_1, clip.config.embed_dim);
         normalize::forward(&mut texts_1, clip.config.embed_dim);

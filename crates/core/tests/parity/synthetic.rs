@@ -5,6 +5,7 @@ use cocoop_core::model::weights::Weights;
 use cocoop_core::ops::Cpu;
 use cocoop_core::{Error, Result};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A CLIP with a vision transformer: resolution, `embed_dim`, vision (layers, width, patch), text (layers, width).
 pub struct Dims {
@@ -27,15 +28,14 @@ pub fn dims(model: &str) -> Option<Dims> {
     Some(Dims { image_size, embed_dim, vision, text })
 }
 
-/// Builds the synthetic model.
-pub fn clip(dims: &Dims) -> Clip<Cpu> {
-    Clip::load(Cpu, &weights(dims), "", "synthetic".into())
-        .expect("the synthetic tensors are whole")
+/// Builds the synthetic model, named by `sha256`.
+pub fn clip(dims: &Dims, sha256: &str) -> Clip<Cpu> {
+    Clip::load(Cpu, Arc::new(weights(dims, sha256)), "").expect("the synthetic tensors are whole")
 }
 
-/// The tensors of the synthetic model.
-pub fn weights(dims: &Dims) -> Synthetic {
-    Synthetic(shapes(dims))
+/// The tensors of the synthetic model, named by `sha256`.
+pub fn weights(dims: &Dims, sha256: &str) -> Synthetic {
+    Synthetic(shapes(dims), sha256.into())
 }
 
 /// Input image `k`, already normalised: (3, size, size).
@@ -50,8 +50,8 @@ pub fn image(k: usize, size: usize) -> Vec<f32> {
     noise.into_iter().enumerate().map(value).collect()
 }
 
-/// Tensors that are made when they are read.
-pub struct Synthetic(BTreeMap<String, Vec<usize>>);
+/// Tensors that are made when they are read, and what stands for the file's hash.
+pub struct Synthetic(BTreeMap<String, Vec<usize>>, String);
 
 impl Weights for Synthetic {
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
@@ -62,6 +62,10 @@ impl Weights for Synthetic {
         let shape = self.0.get(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
         assert_eq!(shape, expected, "{name}");
         Ok(tensor(name, shape))
+    }
+
+    fn sha256(&self) -> String {
+        self.1.clone()
     }
 }
 

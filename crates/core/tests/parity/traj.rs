@@ -108,28 +108,23 @@ fn against_original(run: &Run, expected: &Tensors) -> Outcome {
 
 fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
     let dims = dims(&run.model).expect("checked before");
-    let clip = clip(&dims);
+    let clip = clip(&dims, "");
+    let tokens = &clip.text().expect("the synthetic tensors are whole").tokens;
     let learner = learner(tensors, run.options.csc);
     let mut sgd = Sgd::new(&learner, 0.9, 5e-4);
     let position = run.options.class_token_position;
     let mut learned = Learned::new(learner, &run.class_names, position, 77, sharing).unwrap();
-    let mut work = Workspace::training(clip.text.layers());
+    let mut work = Workspace::training(clip.config.text.layers);
     let mut image_work = Workspace::inference();
     let mut features = |indices: &[usize]| {
         let pixels: Vec<f32> = indices.iter().flat_map(|&k| image(k, dims.image_size)).collect();
-        clip.image_features(&mut image_work, &pixels)
+        clip.image_features(&mut image_work, &pixels).expect("as above")
     };
     let mut trace = Trace { losses: Vec::new(), tensors: BTreeMap::new() };
     for ((indices, labels), &lr) in run.image_index.iter().zip(&run.labels).zip(&run.lrs) {
-        let step = step::gradient(
-            &clip,
-            &clip.text.tokens,
-            &mut work,
-            &mut learned,
-            &features(indices),
-            labels,
-        )
-        .unwrap();
+        let step =
+            step::gradient(&clip, tokens, &mut work, &mut learned, &features(indices), labels)
+                .unwrap();
         if trace.losses.is_empty() {
             keep(&mut trace, "grad0", &step.gradient);
         }
@@ -137,8 +132,9 @@ fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
         sgd.step(&mut learned.learner, &step.gradient, lr);
     }
     keep(&mut trace, "final", &learned.learner);
-    let forward =
-        learned.forward(&clip, &clip.text.tokens, &mut work, &features(&run.image_index[0]));
+    let forward = learned
+        .forward(&clip, tokens, &mut work, &features(&run.image_index[0]))
+        .expect("as above");
     trace.tensors.insert("final.logits".into(), forward.logits);
     trace
 }
