@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("usage: onnx_synthetic MODEL FOLDER [f16]".into()),
     };
     let dims = synthetic::dims(model).ok_or_else(|| format!("no synthetic model {model}"))?;
-    let weights = synthetic::weights(&dims);
+    let weights = synthetic::weights(&dims, "");
     let config = Config::read(&weights, "")?;
     fs::create_dir_all(folder)?;
     let mut written = Vec::new();

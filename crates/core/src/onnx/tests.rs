@@ -84,6 +84,10 @@ impl Weights for Tiny {
     fn token_ids(&self) -> Result<Option<Vec<u32>>> {
         Ok(self.sparse.then(|| vec![5, 7, 49407]))
     }
+
+    fn sha256(&self) -> String {
+        "ab".repeat(32)
+    }
 }
 
 fn bytes(file: &File, weights: &Tiny) -> Vec<u8> {
