@@ -10,7 +10,7 @@ use cocoop_core::model::block::Workspace;
 use cocoop_core::ops::Cpu;
 use cocoop_core::prompt::learner::Learner;
 use cocoop_core::prompt::plan::Rows;
-use cocoop_core::prompt::template::{ClassTokenPosition, around_ctx};
+use cocoop_core::prompt::template::{ClassTokenPosition, around_ctx, token_ids};
 use cocoop_core::prompt::trie::{Sharing, Trie};
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -36,6 +36,7 @@ fn main() {
             around_ctx(name, 0, N_CTX, false, ClassTokenPosition::End, 77).expect("a short name")
         })
         .collect();
+    let tokens = clip.tokens(&token_ids(&prompts)).expect("whole");
     let layouts = [Sharing::Trie, Sharing::Packed, Sharing::Padded(77)].map(|sharing| {
         let all_leave = matches!(sharing, Sharing::Padded(_)); // the original computes every row of every block
         Rows::new(&Cpu, &Trie::new(&prompts, sharing), 1, all_leave)
@@ -46,7 +47,7 @@ fn main() {
     for round in 0..=rounds {
         for (l, rows) in layouts.iter().enumerate() {
             let start = Instant::now();
-            let x = rows.embed(text, &text.tokens, &ctx, N_CTX, &[]);
+            let x = rows.embed(text, &tokens, &ctx, N_CTX, &[]);
             let features = text.encode(&Cpu, &mut work, &x, &rows.plan);
             let forward = start.elapsed().as_secs_f64();
             let dx =

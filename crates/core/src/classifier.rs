@@ -6,6 +6,7 @@ use crate::input::image::probe;
 use crate::input::transform;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
+use crate::model::text::TokenTable;
 use crate::ops::cross_entropy::softmax;
 use crate::ops::{Cpu, Ops};
 use crate::prompt::learned::{Learned, logits};
@@ -29,7 +30,7 @@ enum Head<O: Ops> {
     /// L2-normalised `text_features` (`n_cls`, `embed_dim`).
     Static(Vec<f32>),
     /// Text features of each image's own.
-    Conditional(Learned<O>),
+    Conditional(Learned<O>, TokenTable),
 }
 
 /// What the classes score.
@@ -88,21 +89,23 @@ impl<O: Ops> Classifier<O> {
                 let context_length = clip.config.context_length;
                 let mut learned =
                     Learned::new(learner.clone(), names, position, context_length, Sharing::Trie)?;
+                let tokens = match &bundle.tokens {
+                    Some(own) if other.is_none() => own.clone(),
+                    _ => clip.tokens(&learned.token_ids())?,
+                };
                 if *method == Method::Cocoop {
-                    Head::Conditional(learned)
+                    clip.text()?; // each image will need it: now is the time to miss it
+                    Head::Conditional(learned, tokens)
                 } else {
                     let any_image = vec![0.0; clip.config.embed_dim];
                     Head::Static(
-                        learned
-                            .forward(&clip, &clip.text()?.tokens, &mut work, &any_image)?
-                            .text_features,
+                        learned.forward(&clip, &tokens, &mut work, &any_image)?.text_features,
                     )
                 }
             }
         };
         if let Some(names) = other {
             bundle.metadata.classnames = names;
-            bundle.tokens = None; // those of the bundle's own classes
         }
         Ok(Self { clip, bundle, head, work })
     }
@@ -135,23 +138,19 @@ impl<O: Ops> Classifier<O> {
         }
         let batch = match &self.head {
             Head::Static(_) => ROWS_AT_A_TIME,
-            Head::Conditional(learned) => (ROWS_AT_A_TIME / learned.rows_per_image()).max(1),
+            Head::Conditional(learned, _) => (ROWS_AT_A_TIME / learned.rows_per_image()).max(1),
         };
         let mut all = Vec::with_capacity(image_features.len() / embed_dim * n_cls);
         for features in image_features.chunks(batch * embed_dim) {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
-            let Self { clip, bundle, head, work } = self;
+            let Self { clip, head, work, .. } = self;
             match head {
                 Head::Static(text) => {
                     all.extend(logits(clip.logit_scale, features, text, n_cls, embed_dim));
                 }
-                Head::Conditional(learned) => {
-                    let tokens = match &bundle.tokens {
-                        Some(own) => own,
-                        None => &clip.text()?.tokens,
-                    };
+                Head::Conditional(learned, tokens) => {
                     all.extend(learned.forward(clip, tokens, work, features)?.logits);
                 }
             }

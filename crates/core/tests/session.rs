@@ -129,7 +129,7 @@ fn a_batchs_gradient_is_the_mean_of_its_images() {
     let pixels: Vec<f32> = (0..8).flat_map(|k| synthetic::image(k, 32)).collect();
     let features = CLIP.image_features(&mut Workspace::inference(), &pixels).unwrap();
     let labels = [0, 1, 2, 0, 1, 2, 0, 1];
-    let tokens = &CLIP.text().unwrap().tokens;
+    let tokens = &CLIP.tokens(&learned.token_ids()).unwrap();
     let mut gradient = |features: &[f32], labels: &[usize]| {
         step::gradient(&CLIP, tokens, &mut work, &mut learned, features, labels).unwrap().gradient
     };

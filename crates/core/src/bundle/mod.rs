@@ -53,7 +53,7 @@ impl Bundle {
                 f32_bytes(features),
             ));
         }
-        if let Some((ids, rows)) = self.tokens.as_ref().and_then(TokenTable::parts) {
+        if let Some((ids, rows)) = self.tokens.as_ref().map(TokenTable::parts) {
             tensors.push((
                 "token_ids",
                 Dtype::U32,

@@ -3,14 +3,15 @@
 
 use super::block::Workspace;
 use super::config::Config;
-use super::text::Text;
+use super::text::{Text, TokenTable};
 use super::vit::Vision;
-use super::weights::{File, Weights};
-use crate::Result;
+use super::weights::{File, TOKEN_TABLE, Weights};
 use crate::input::{image, tokenizer, transform};
 use crate::ops::{Cpu, Ops, normalize};
+use crate::{Error, Result};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// An opened model. Shapes are checked when it is opened; a tower is read and prepared when it is first used.
@@ -23,9 +24,13 @@ pub struct Clip<O: Ops = Cpu> {
     pub ops: O,
     /// Rows of the token table that the source holds.
     tokens: usize,
-    source: Mutex<Option<Arc<dyn Weights>>>,
-    image: OnceLock<Result<Vision<O>>>,
-    text: OnceLock<Result<Text<O>>>,
+    /// Ids of the rows, where the table is sparse.
+    token_ids: OnceLock<Option<Vec<u32>>>,
+    /// The text of its `config.json`, or empty.
+    pub config_json: String,
+    source: Mutex<Arc<dyn Weights>>,
+    image: OnceLock<Vision<O>>,
+    text: OnceLock<Text<O>>,
     sha256: OnceLock<String>,
 }
 
@@ -46,38 +51,66 @@ impl<O: Ops> Clip<O> {
     pub fn load(ops: O, weights: Arc<dyn Weights>, config_json: &str) -> Result<Self> {
         let config = Config::read(weights.as_ref(), config_json)?;
         let logit_scale = weights.get("logit_scale", &[])?[0];
-        let tokens = weights.shape("token_embedding.weight").map_or(0, |shape| shape[0]);
+        let tokens =
+            weights.shape(TOKEN_TABLE).and_then(|shape| shape.first().copied()).unwrap_or(0);
         Ok(Self {
             config,
             logit_scale,
             ops,
             tokens,
-            source: Mutex::new(Some(weights)),
+            token_ids: OnceLock::new(),
+            config_json: config_json.into(),
+            source: Mutex::new(weights),
             image: OnceLock::new(),
             text: OnceLock::new(),
             sha256: OnceLock::new(),
         })
     }
 
-    fn source(&self) -> Arc<dyn Weights> {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(source.as_ref().expect("only a settled model has given up its source"))
+    /// Where its tensors come from.
+    pub fn source(&self) -> Arc<dyn Weights> {
+        Arc::clone(&self.source.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The image tower.
     /// # Errors
-    /// Of [`Weights::get`], when it is first used.
+    /// Of [`Weights::get`], until it could be loaded.
     pub fn image(&self) -> Result<&Vision<O>> {
-        let load = || Vision::load(&self.ops, self.source().as_ref(), &self.config);
-        self.image.get_or_init(load).as_ref().map_err(Clone::clone)
+        loaded(&self.image, || Vision::load(&self.ops, self.source().as_ref(), &self.config))
     }
 
     /// The text tower.
     /// # Errors
-    /// Of [`Weights::get`], when it is first used.
+    /// As [`Self::image`].
     pub fn text(&self) -> Result<&Text<O>> {
-        let load = || Text::load(&self.ops, self.source().as_ref(), &self.config);
-        self.text.get_or_init(load).as_ref().map_err(Clone::clone)
+        loaded(&self.text, || Text::load(&self.ops, self.source().as_ref(), &self.config))
+    }
+
+    /// The embeddings of the tokens `ids`, read now; those that the model does not know are zeros.
+    /// # Errors
+    /// Of [`Weights::token_rows`]; [`Error::Model`] if a sparse table contradicts itself.
+    pub fn tokens(&self, ids: &BTreeSet<u32>) -> Result<TokenTable> {
+        let (source, width) = (self.source(), self.config.text.width);
+        let known = loaded(&self.token_ids, || {
+            let known = source.token_ids()?;
+            match &known {
+                Some(ids) if ids.len() != self.tokens || !ids.is_sorted_by(|a, b| a < b) => {
+                    let why =
+                        "the token table's ids do not ascend, or are not one for each row".into();
+                    Err(Error::Model { why })
+                }
+                _ => Ok(known),
+            }
+        })?;
+        let row = |id: &u32| match known {
+            Some(known) => known.binary_search(id).ok(),
+            None => (*id as usize).lt(&self.tokens).then_some(*id as usize),
+        };
+        let mut rows = source.token_rows(&ids.iter().filter_map(row).collect(), width)?;
+        for (i, _) in ids.iter().enumerate().filter(|(_, id)| row(id).is_none()) {
+            rows.splice(i * width..i * width, std::iter::repeat_n(0.0, width));
+        }
+        TokenTable::some(ids.iter().copied().collect(), rows, width)
     }
 
     /// SHA-256 of the weights' file, in hexadecimal: what a bundle names its model by.
@@ -91,8 +124,14 @@ impl<O: Ops> Clip<O> {
     pub fn settle(&self) -> Result<()> {
         self.image()?;
         self.text()?;
-        self.sha256();
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let (source, width) = (self.source(), self.config.text.width);
+        let kept = Kept {
+            shape: vec![self.tokens, width],
+            ids: source.token_ids()?,
+            table: source.get(TOKEN_TABLE, &[self.tokens, width])?,
+            sha256: self.sha256().into(),
+        };
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(kept);
         Ok(())
     }
 
@@ -144,11 +183,55 @@ impl<O: Ops> Clip<O> {
         let mut info = json!(self.config);
         let tokens = self.tokens;
         info["sha256"] = json!(self.sha256());
+        if let Some((bits, sha256)) = self.source().pack() {
+            info["pack"] = json!({"bits": bits, "sha256": sha256});
+        }
         info["logit_scale"] = json!(self.logit_scale);
         info["parameters"] = json!(self.parameters(tokens));
         info["text"]["vocab_size"] = json!((tokenizer::EOT as usize + 1).max(tokens));
         info["text"]["tokens_known"] = json!(tokens);
         info
+    }
+}
+
+/// What is in `cell`, or what `load` gives now. A failure is not kept: what was missing may come.
+fn loaded<T>(cell: &OnceLock<T>, load: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = load()?;
+            Ok(cell.get_or_init(|| value)) // another thread may have been faster
+        }
+    }
+}
+
+/// What a settled model still needs of its source.
+struct Kept {
+    shape: Vec<usize>,
+    ids: Option<Vec<u32>>,
+    table: Vec<f32>,
+    sha256: String,
+}
+
+impl Weights for Kept {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        (name == TOKEN_TABLE).then(|| self.shape.clone())
+    }
+
+    fn get(&self, name: &str, _: &[usize]) -> Result<Vec<f32>> {
+        Err(Error::MissingTensor { name: name.into() }) // the towers were loaded, and nothing else asks
+    }
+
+    fn token_rows(&self, rows: &BTreeSet<usize>, width: usize) -> Result<Vec<f32>> {
+        Ok(rows.iter().flat_map(|row| &self.table[row * width..][..width]).copied().collect())
+    }
+
+    fn token_ids(&self) -> Result<Option<Vec<u32>>> {
+        Ok(self.ids.clone())
+    }
+
+    fn sha256(&self) -> String {
+        self.sha256.clone()
     }
 }
 

@@ -7,12 +7,9 @@ use super::config::Config;
 use super::weights::Weights;
 use crate::ops::Ops;
 use crate::{Error, Result};
-use std::collections::BTreeSet;
 
 /// The text tower.
 pub struct Text<O: Ops> {
-    /// The token embeddings.
-    pub tokens: TokenTable,
     /// (`context_length`, width)
     positional_embedding: Vec<f32>,
     transformer: Transformer<O>,
@@ -22,27 +19,16 @@ pub struct Text<O: Ops> {
     embed_dim: usize,
 }
 
-/// The token embeddings (vocabulary, width), of which a file may hold only the rows that training touched.
+/// The embeddings of some tokens: those of a bundle's class names, or those that [`super::clip::Clip::tokens`] was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenTable {
-    /// The rows' ids, ascending; nothing if row i is token i.
-    ids: Option<Vec<u32>>,
+    /// The rows' ids, ascending.
+    ids: Vec<u32>,
     rows: Vec<f32>,
     zero: Vec<f32>,
 }
 
 impl TokenTable {
-    fn load(weights: &dyn Weights, width: usize) -> Result<Self> {
-        let name = "token_embedding.weight";
-        let shape =
-            weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
-        let rows = weights.get(name, &[shape.first().copied().unwrap_or(0), width])?;
-        match weights.token_ids()? {
-            Some(ids) => Self::some(ids, rows, width),
-            None => Ok(Self { ids: None, rows, zero: vec![0.0; width] }),
-        }
-    }
-
     /// A table that holds `rows` (n, `width`) of the tokens `ids` (n), ascending.
     /// # Errors
     /// [`Error::Shape`], or [`Error::Model`] if the ids do not ascend.
@@ -54,39 +40,18 @@ impl TokenTable {
         if !ids.is_sorted_by(|a, b| a < b) {
             return Err(Error::Model { why: "the token table's ids do not ascend".into() });
         }
-        Ok(Self { ids: Some(ids), rows, zero: vec![0.0; width] })
+        Ok(Self { ids, rows, zero: vec![0.0; width] })
     }
 
-    /// The table of the tokens `ids` alone.
-    #[must_use]
-    pub fn only(&self, ids: &BTreeSet<u32>) -> Self {
-        let rows = ids.iter().flat_map(|&id| self.row(id)).copied().collect();
-        Self { ids: Some(ids.iter().copied().collect()), rows, zero: self.zero.clone() }
-    }
-
-    /// The ids and rows of a table that does not hold the whole vocabulary.
-    pub fn parts(&self) -> Option<(&[u32], &[f32])> {
-        self.ids.as_ref().map(|ids| (ids.as_slice(), self.rows.as_slice()))
+    /// The ids and rows.
+    pub fn parts(&self) -> (&[u32], &[f32]) {
+        (&self.ids, &self.rows)
     }
 
     /// The embedding of token `id` (width); zeros if the model has none, as in the whole table.
     pub fn row(&self, id: u32) -> &[f32] {
         let width = self.zero.len();
-        let at = match &self.ids {
-            None => Some(id as usize),
-            Some(ids) => ids.binary_search(&id).ok(),
-        };
-        at.and_then(|row| self.rows.get(row * width..(row + 1) * width)).unwrap_or(&self.zero)
-    }
-
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.rows.len() / self.zero.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.ids.binary_search(&id).map_or(&self.zero, |row| &self.rows[row * width..][..width])
     }
 }
 
@@ -97,7 +62,6 @@ impl<O: Ops> Text<O> {
     pub fn load(ops: &O, weights: &dyn Weights, config: &Config) -> Result<Self> {
         let width = config.text.width;
         Ok(Self {
-            tokens: TokenTable::load(weights, width)?,
             positional_embedding: weights
                 .get("positional_embedding", &[config.context_length, width])?,
             transformer: Transformer::load(

@@ -10,7 +10,11 @@ use half::{bf16, f16};
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::ops::Range;
+
+/// The token embeddings' name.
+pub const TOKEN_TABLE: &str = "token_embedding.weight";
 
 /// A model's tensors by `OpenAI`'s state-dict names, as f32.
 pub trait Weights: Send + Sync {
@@ -42,6 +46,20 @@ pub trait Weights: Send + Sync {
         let values =
             (0..inputs * outputs).map(|i| columns[i % inputs * outputs + i / inputs]).collect();
         Ok(Matrix::F32 { values, outputs })
+    }
+
+    /// Rows `rows` of the token table, (rows, `width`), in ascending order.
+    /// # Errors
+    /// As [`Self::get`].
+    fn token_rows(&self, rows: &BTreeSet<usize>, width: usize) -> Result<Vec<f32>> {
+        let shape = self.shape(TOKEN_TABLE).unwrap_or_default();
+        let table = self.get(TOKEN_TABLE, &[shape.first().copied().unwrap_or(0), width])?;
+        Ok(rows.iter().flat_map(|row| &table[row * width..][..width]).copied().collect())
+    }
+
+    /// Bits of the linear layers and SHA-256 of the manifest, where this is a model pack.
+    fn pack(&self) -> Option<(u8, &str)> {
+        None
     }
 
     /// SHA-256 of the file or files, in hexadecimal: what a bundle names its model by. Computed when asked.
@@ -163,6 +181,20 @@ impl Weights for File {
                 Ok(stacked)
             }
         }
+    }
+
+    fn token_rows(&self, rows: &BTreeSet<usize>, width: usize) -> Result<Vec<f32>> {
+        let Recipe::Same(name) = self.recipe(TOKEN_TABLE) else { unreachable!("it is one tensor") };
+        let (dtype, shape, data) =
+            self.tensor(&name).ok_or_else(|| Error::MissingTensor { name: name.clone() })?;
+        if shape.get(1) != Some(&width) || rows.last().is_some_and(|&row| row >= shape[0]) {
+            let (expected, got) =
+                (vec![rows.last().map_or(0, |row| row + 1), width], shape.to_vec());
+            return Err(Error::Shape { name, expected, got });
+        }
+        let row = data.len() / shape[0].max(1);
+        let values = rows.iter().map(|i| to_f32(&name, dtype, &data[i * row..][..row]));
+        Ok(values.collect::<Result<Vec<_>>>()?.concat())
     }
 
     fn token_ids(&self) -> Result<Option<Vec<u32>>> {

@@ -4,6 +4,7 @@
 use crate::input::tokenizer::{self, EOT, SOT};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One position of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +103,12 @@ fn fits(symbols: Vec<Symbol>, text: &str, limit: usize) -> Result<Vec<Symbol>> {
     } else {
         Err(Error::TextTooLong { text: text.into(), got, limit })
     }
+}
+
+/// The tokens of some prompts.
+pub fn token_ids(prompts: &[Vec<Symbol>]) -> BTreeSet<u32> {
+    let token = |symbol: &Symbol| if let Symbol::Token(id) = symbol { Some(*id) } else { None };
+    prompts.iter().flatten().filter_map(token).collect()
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ impl<O: Ops> Session<O> {
         let learned =
             Learned::new(learner, &spec.classnames, position, context_length, Sharing::Trie)?;
         Ok(Self {
-            tokens: clip.text()?.tokens.only(&learned.token_ids()),
+            tokens: clip.tokens(&learned.token_ids())?,
             sgd: Sgd::new(&learned.learner, spec.momentum, spec.weight_decay),
             work: Workspace::training(clip.config.text.layers),
             image_work: Workspace::inference(),
@@ -389,11 +389,12 @@ impl<O: Ops> Session<O> {
 
 /// What a run starts from: the words' token embeddings without positions, or random vectors; a random Meta-Net.
 fn initial<O: Ops>(clip: &Clip<O>, spec: &TrainSpec) -> Result<Learner> {
-    let (ctx_dim, table) = (clip.config.text.width, &clip.text()?.tokens);
+    let ctx_dim = clip.config.text.width;
     let (ctx, n_ctx) = if let Some(words) = &spec.ctx_init {
         let words = words.replace('_', " ");
         tokenizer::check_plain(&words)?;
         let tokens = tokenizer::encode(&words);
+        let table = clip.tokens(&tokens.iter().copied().collect())?;
         (tokens.iter().flat_map(|&id| table.row(id)).copied().collect(), tokens.len())
     } else {
         let vectors = if spec.csc { spec.classnames.len() * spec.n_ctx } else { spec.n_ctx };

@@ -6,7 +6,7 @@ use crate::{Case, Outcome, read_json};
 use cocoop_core::model::block::Workspace;
 use cocoop_core::ops::{Cpu, normalize};
 use cocoop_core::prompt::plan::Rows;
-use cocoop_core::prompt::template::Symbol;
+use cocoop_core::prompt::template::{Symbol, token_ids};
 use cocoop_core::prompt::trie::{Sharing, Trie};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -55,7 +55,8 @@ fn case(tokens: Rc<Vec<Vec<u32>>>, name: String, model: Model) -> Case {
         let prompts: Vec<Vec<Symbol>> =
             tokens.iter().map(|ids| ids.iter().copied().map(Symbol::Token).collect()).collect();
         let rows = Rows::new(&Cpu, &Trie::new(&prompts, Sharing::Trie), 1, false);
-        let x = rows.embed(text, &text.tokens, &[], 0, &[]);
+        let x =
+            rows.embed(text, &clip.tokens(&token_ids(&prompts)).expect("as above"), &[], 0, &[]);
         let texts = text.encode(&Cpu, &mut work, &x, &rows.plan);
         let (mut images_1, mut texts_1) = (images.clone(), texts.clone());
         normalize::forward(&mut images_1, clip.config.embed_dim);

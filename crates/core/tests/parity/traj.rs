@@ -109,11 +109,11 @@ fn against_original(run: &Run, expected: &Tensors) -> Outcome {
 fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
     let dims = dims(&run.model).expect("checked before");
     let clip = clip(&dims, "");
-    let tokens = &clip.text().expect("the synthetic tensors are whole").tokens;
     let learner = learner(tensors, run.options.csc);
     let mut sgd = Sgd::new(&learner, 0.9, 5e-4);
     let position = run.options.class_token_position;
     let mut learned = Learned::new(learner, &run.class_names, position, 77, sharing).unwrap();
+    let tokens = &clip.tokens(&learned.token_ids()).expect("the synthetic tensors are whole");
     let mut work = Workspace::training(clip.config.text.layers);
     let mut image_work = Workspace::inference();
     let mut features = |indices: &[usize]| {
