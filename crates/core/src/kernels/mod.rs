@@ -15,6 +15,9 @@ pub enum Isa {
     /// AVX2 and FMA: 8 lanes.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// NEON: 4 lanes.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// WebAssembly SIMD, 4 lanes; with `relaxed-simd` multiply-add is one instruction.
     #[cfg(target_feature = "simd128")]
     Simd128,
@@ -38,7 +41,9 @@ impl Isa {
         }
         #[cfg(target_feature = "simd128")]
         return Self::Simd128;
-        #[cfg(not(target_feature = "simd128"))]
+        #[cfg(target_arch = "aarch64")]
+        return Self::Neon;
+        #[cfg(not(any(target_feature = "simd128", target_arch = "aarch64")))]
         Self::Portable
     }
 
@@ -49,6 +54,8 @@ impl Isa {
             Self::Avx512 => "avx512f",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2+fma",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
             #[cfg(target_feature = "simd128")]
             Self::Simd128 => {
                 if cfg!(target_feature = "relaxed-simd") {

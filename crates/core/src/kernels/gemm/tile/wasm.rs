@@ -1,0 +1,167 @@
+//! WebAssembly SIMD. A panel is two vectors. With relaxed SIMD a float's multiply-add is one instruction, and bytes are
+//! multiplied by the engine's dot product where the processor has one; where it has not, the engine puts five
+//! instructions in its place, and the product of pairs alone, added before it is widened, is faster. The plain module
+//! multiplies 16-bit integers.
+
+use super::{Kernel, Lanes, Operands, TILE, by_height};
+#[cfg(target_feature = "relaxed-simd")]
+use core::arch::wasm32::{
+    f32x4_relaxed_madd, i8x16_splat, i16x8_add, i16x8_relaxed_dot_i8x16_i7x16, i16x8_splat,
+    i32x4_extract_lane, i32x4_relaxed_dot_i8x16_i7x16_add,
+};
+use core::arch::wasm32::{
+    f32x4_splat, i32x4_add, i32x4_dot_i16x8, i32x4_splat, v128, v128_load, v128_load32_splat,
+    v128_store,
+};
+
+by_height!(floats, Float, 1, [1 2 3 4]);
+by_height!(halves, Halves, 1, [1 2 3 4]);
+#[cfg(target_feature = "relaxed-simd")]
+by_height!(dot, Dot, 1, [1 2 3 4]);
+#[cfg(target_feature = "relaxed-simd")]
+by_height!(pairs, Pairs, 1, [1 2 3]);
+
+/// What runs here, best first.
+pub fn kernels() -> Vec<Kernel> {
+    #[cfg(target_feature = "relaxed-simd")]
+    if has_dot() {
+        return vec![Kernel::WasmFloat, Kernel::WasmDot, Kernel::WasmPairs, Kernel::WasmHalves];
+    } else {
+        return vec![Kernel::WasmFloat, Kernel::WasmPairs, Kernel::WasmHalves, Kernel::WasmDot];
+    }
+    #[cfg(not(target_feature = "relaxed-simd"))]
+    vec![Kernel::WasmFloat, Kernel::WasmHalves]
+}
+
+/// Whether the engine multiplies four bytes in one instruction. It may choose what a second operand above 127 gives, and
+/// what it gives tells: x86-64's instruction takes it as unsigned and does not saturate, ARM's takes it as signed; made
+/// of products of pairs, it saturates.
+#[cfg(target_feature = "relaxed-simd")]
+fn has_dot() -> bool {
+    let (a, b) = std::hint::black_box((i8x16_splat(127), i8x16_splat(-1)));
+    let sum = i32x4_extract_lane::<0>(i32x4_relaxed_dot_i8x16_i7x16_add(a, b, i32x4_splat(0)));
+    sum != 2 * i32::from(i16::MAX)
+}
+
+/// # Safety
+/// The operands are as long as they say.
+pub unsafe fn run(kernel: Kernel, tile: &mut [u32; TILE], x: Operands) {
+    // SAFETY: the caller's promise is the same.
+    unsafe {
+        match kernel {
+            Kernel::WasmFloat => floats(tile, x),
+            Kernel::WasmHalves => halves(tile, x),
+            #[cfg(target_feature = "relaxed-simd")]
+            Kernel::WasmDot => dot(tile, x),
+            #[cfg(target_feature = "relaxed-simd")]
+            Kernel::WasmPairs => pairs(tile, x),
+            Kernel::PortableFloat | Kernel::PortableBytes | Kernel::PortableHalves => {
+                unreachable!("portable kernels are not here")
+            }
+        }
+    }
+}
+
+/// The step's two vectors.
+/// # Safety
+/// 32 bytes are readable.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of a kernel")]
+unsafe fn load(b: *const u8) -> [v128; 2] {
+    // SAFETY: the caller's promise.
+    let first = unsafe { v128_load(b.cast()) };
+    // SAFETY: as above.
+    [first, unsafe { v128_load(b.add(16).cast()) }]
+}
+
+/// Implements [`Lanes`] for sums in two vectors, with `$one` step that adds to one of them.
+macro_rules! lanes {
+    ($name:ident, zero $zero:expr, add($s:ident, $x:ident, $y:ident) $add:expr) => {
+        struct $name;
+        #[expect(clippy::inline_always, reason = "part of a kernel")]
+        impl Lanes for $name {
+            type Sum = [v128; 2];
+            type A = v128;
+            type B = [v128; 2];
+            #[inline(always)]
+            fn zero() -> [v128; 2] {
+                [$zero; 2]
+            }
+            #[inline(always)]
+            unsafe fn a(a: *const u32) -> v128 {
+                // SAFETY: the caller's promise.
+                unsafe { v128_load32_splat(a) }
+            }
+            #[inline(always)]
+            unsafe fn b(b: *const u8, _stride: usize) -> [v128; 2] {
+                // SAFETY: the caller's promise.
+                unsafe { load(b) }
+            }
+            #[inline(always)]
+            fn add(sum: [v128; 2], $x: v128, b: [v128; 2]) -> [v128; 2] {
+                let one = |$s: v128, $y: v128| $add;
+                [one(sum[0], b[0]), one(sum[1], b[1])]
+            }
+            #[inline(always)]
+            unsafe fn store(sum: [v128; 2], to: *mut u32) {
+                // SAFETY: the caller's promise.
+                unsafe { v128_store(to.cast(), sum[0]) };
+                // SAFETY: as above.
+                unsafe { v128_store(to.add(4).cast(), sum[1]) };
+            }
+        }
+    };
+}
+
+#[cfg(target_feature = "relaxed-simd")]
+lanes!(Float, zero f32x4_splat(0.0), add(sum, a, b) f32x4_relaxed_madd(a, b, sum));
+#[cfg(not(target_feature = "relaxed-simd"))]
+lanes!(Float, zero f32x4_splat(0.0),
+    add(sum, a, b) core::arch::wasm32::f32x4_add(sum, core::arch::wasm32::f32x4_mul(a, b)));
+lanes!(Halves, zero i32x4_splat(0), add(sum, a, b) i32x4_add(sum, i32x4_dot_i16x8(a, b)));
+#[cfg(target_feature = "relaxed-simd")]
+lanes!(Dot, zero i32x4_splat(0), add(sum, a, b) i32x4_relaxed_dot_i8x16_i7x16_add(b, a, sum));
+
+/// Two steps at once: their products of pairs are added in 16 bits.
+#[cfg(target_feature = "relaxed-simd")]
+struct Pairs;
+#[cfg(target_feature = "relaxed-simd")]
+#[expect(clippy::inline_always, reason = "part of a kernel")]
+impl Lanes for Pairs {
+    const STEPS: usize = 2;
+    type Sum = [v128; 2];
+    type A = [v128; 2];
+    type B = [[v128; 2]; 2];
+    #[inline(always)]
+    fn zero() -> [v128; 2] {
+        [i32x4_splat(0); 2]
+    }
+    #[inline(always)]
+    unsafe fn a(a: *const u32) -> [v128; 2] {
+        // SAFETY: the caller's promise.
+        let first = unsafe { v128_load32_splat(a) };
+        // SAFETY: as above.
+        [first, unsafe { v128_load32_splat(a.add(1)) }]
+    }
+    #[inline(always)]
+    unsafe fn b(b: *const u8, _stride: usize) -> [[v128; 2]; 2] {
+        // SAFETY: the caller's promise.
+        let first = unsafe { load(b) };
+        // SAFETY: as above.
+        [first, unsafe { load(b.add(32)) }]
+    }
+    #[inline(always)]
+    fn add(sum: [v128; 2], a: [v128; 2], b: [[v128; 2]; 2]) -> [v128; 2] {
+        let one = |i: usize| {
+            let first = i16x8_relaxed_dot_i8x16_i7x16(b[0][i], a[0]);
+            let pairs = i16x8_add(first, i16x8_relaxed_dot_i8x16_i7x16(b[1][i], a[1]));
+            i32x4_add(sum[i], i32x4_dot_i16x8(pairs, i16x8_splat(1)))
+        };
+        [one(0), one(1)]
+    }
+    #[inline(always)]
+    unsafe fn store(sum: [v128; 2], to: *mut u32) {
+        // SAFETY: the caller's promise.
+        unsafe { Dot::store(sum, to) };
+    }
+}
