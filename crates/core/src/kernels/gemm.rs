@@ -359,9 +359,10 @@ for_each_isa! {
 fn store_floats_body(to: &Rectangle, tile: &[u32], bias: Option<&[f32]>) {
     for (i, tile) in tile.chunks_exact(tile.len() / to.rows.len()).enumerate() {
         let row = to.row(i);
-        match to.load {
-            true => row.iter_mut().zip(tile).for_each(|(to, x)| *to += f32::from_bits(*x)),
-            false => row.iter_mut().zip(tile).for_each(|(to, x)| *to = f32::from_bits(*x)),
+        if to.load {
+            row.iter_mut().zip(tile).for_each(|(to, x)| *to += f32::from_bits(*x));
+        } else {
+            row.iter_mut().zip(tile).for_each(|(to, x)| *to = f32::from_bits(*x));
         }
         if let Some(bias) = bias {
             row.iter_mut().zip(bias).for_each(|(to, x)| *to += x);

@@ -70,10 +70,6 @@ fn range_body(range: &mut [f32; 2], row: &[f32]) {
 }
 
 #[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "it is compiled anew inside each instruction set's function"
-)]
 fn quantise_body(planes: &mut [[u8; STEPS * 4]; 2], row: &[f32], level: Level, both: bool) {
     const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to an integer, which stands in the low bits
     let inverse = 1.0 / level.step;

@@ -15,7 +15,7 @@ pub const fn max_pair() -> i16 {
 const FACTORS: [f32; 13] = [2.0, 1.6, 1.3, 1.15, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6];
 /// A ratio that widens -8 to -127: the largest.
 const MAX_RATIO: f32 = 16256.0;
-/// A weight of a group is ratio / RATIO_ONE of the output's scale, times q.
+/// A weight of a group is ratio / `RATIO_ONE` of the output's scale, times q.
 const RATIO_ONE: f32 = 1024.0;
 
 /// Panels and scales of `values`, (`n`, `k`) row-major, for any format but F32.

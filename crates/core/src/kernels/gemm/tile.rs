@@ -214,7 +214,7 @@ impl Kernel {
         unsafe {
             match self {
                 Self::PortableFloat | Self::PortableBytes | Self::PortableHalves => {
-                    portable::run(self, tile, x)
+                    portable::run(self, tile, x);
                 }
                 #[cfg(target_arch = "x86_64")]
                 _ => x86::run(self, tile, x),
@@ -258,6 +258,7 @@ trait Lanes {
     clippy::inline_always,
     reason = "it is compiled anew inside each instruction set's function"
 )]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a pointer is moved and read")]
 unsafe fn tile<L: Lanes, const H: usize, const P: usize>(tile: &mut [u32; TILE], x: Operands) {
     let (mut a, mut b) = (x.a.as_ptr(), x.b.as_ptr());
     let mut sums = [[L::zero(); P]; H];

@@ -45,6 +45,7 @@ fn has_dot() -> bool {
 
 /// # Safety
 /// The operands are as long as they say.
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one call of many")]
 pub unsafe fn run(kernel: Kernel, tile: &mut [u32; TILE], x: Operands) {
     // SAFETY: the caller's promise is the same.
     unsafe {

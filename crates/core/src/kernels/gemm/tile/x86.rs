@@ -22,6 +22,7 @@ by_height!(avx512_vnni, WideVnni, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f,avx5
 
 /// # Safety
 /// The operands are as long as they say, and the machine has what the kernel needs.
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one call of many")]
 pub unsafe fn run(kernel: Kernel, tile: &mut [u32; TILE], x: Operands) {
     // SAFETY: the caller's promise is the same.
     unsafe {
