@@ -2,7 +2,7 @@
 
 use crate::bundle::{Bundle, Metadata, Method, ModelId, Prompt};
 use crate::classifier::zero_shot_bundle;
-use crate::input::image::{Limits, decode};
+use crate::input::image;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::prompt::template::ClassTokenPosition;
@@ -146,8 +146,11 @@ pub fn embed_images(
 
 /// JSON `[{index, width, height} | {index, code, message}]` of encoded images.
 pub fn inspect_images(images: &[Vec<u8>]) -> String {
-    let inspect = |(index, bytes): (usize, &Vec<u8>)| match decode(bytes, &Limits::default()) {
-        Ok(image) => json!({"index": index, "width": image.width, "height": image.height}),
+    let inspect = |(index, bytes): (usize, &Vec<u8>)| match image::inspect(
+        bytes,
+        &image::Limits::default(),
+    ) {
+        Ok((width, height)) => json!({"index": index, "width": width, "height": height}),
         Err(error) => refusal(index, &error),
     };
     images.iter().enumerate().map(inspect).collect::<Value>().to_string()

@@ -1,10 +1,11 @@
 //! Images as Pillow holds them: PNG, JPEG, WebP and GIF (first frame) files become pixels in the mode of the file,
-//! because Pillow's resize depends on the mode. Sizes are checked before anything large is allocated.
-//! Not here: resizing ([`super::resize`]) and what CLIP makes of an image ([`super::transform`]).
+//! because Pillow's resize depends on the mode. Decoders hand over row after row to a [`Sink`] and hold little more than
+//! that (WebP alone needs the whole picture); sizes are checked before anything large is allocated.
 
 mod gif;
 mod jpeg;
 mod png;
+mod upsample;
 mod webp;
 
 use crate::{Error, Result};
@@ -16,12 +17,15 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Most pixels of the decoded image, width times height.
     pub max_pixels: u64,
+    /// Most bytes that a decoder may hold beside the file. What its [`Sink`] keeps is not counted.
+    pub max_memory: u64,
 }
 
 impl Default for Limits {
-    /// 20 MiB and 50 megapixels.
+    /// 20 MiB, 50 megapixels, and memory for any of those; in WASM 32 MiB of memory, because an isolate has 128 MB for all.
     fn default() -> Self {
-        Self { max_bytes: 20 << 20, max_pixels: 50_000_000 }
+        let max_memory = if cfg!(target_arch = "wasm32") { 32 << 20 } else { 512 << 20 };
+        Self { max_bytes: 20 << 20, max_pixels: 50_000_000, max_memory }
     }
 }
 
@@ -43,6 +47,16 @@ impl Limits {
         let (got, limit) = (width * height, self.max_pixels);
         if got > limit {
             Err(Error::ImageTooLarge { what: "number of pixels", got, limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A decoder that needs more than some rows asks here before it takes them.
+    fn check_memory(&self, got: u64) -> Result<()> {
+        let limit = self.max_memory;
+        if got > limit {
+            Err(Error::ImageTooLarge { what: "memory to decode it, in bytes,", got, limit })
         } else {
             Ok(())
         }
@@ -82,6 +96,40 @@ impl Mode {
     }
 }
 
+/// What is known of an image before its pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// In pixels, at least 1.
+    pub width: usize,
+    /// In pixels, at least 1.
+    pub height: usize,
+    /// What a pixel is.
+    pub mode: Mode,
+    /// RGB of each index; empty unless the mode is [`Mode::P`].
+    pub palette: Vec<[u8; 3]>,
+}
+
+/// A rectangle of pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First column.
+    pub left: usize,
+    /// First row.
+    pub top: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// Takes an image as it is decoded.
+pub trait Sink {
+    /// Before the pixels: returns which of them will be read. Decoders may leave the others undefined.
+    fn start(&mut self, head: &Head) -> Window;
+    /// The next row of the image, all of its columns, from the top.
+    fn row(&mut self, row: &[u8]);
+}
+
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
@@ -97,7 +145,32 @@ pub struct Image {
     pub palette: Vec<[u8; 3]>,
 }
 
+/// Keeps the whole image.
+#[derive(Default)]
+struct Frame(Option<Image>);
+
+impl Sink for Frame {
+    fn start(&mut self, Head { width, height, mode, palette }: &Head) -> Window {
+        let data = Vec::with_capacity(width * height * mode.bytes());
+        let (width, height, palette) = (*width, *height, palette.clone());
+        self.0 = Some(Image { width, height, mode: *mode, data, palette });
+        Window { left: 0, top: 0, width, height }
+    }
+
+    fn row(&mut self, row: &[u8]) {
+        let image = self.0.as_mut().expect("rows come after the start");
+        image.data.extend_from_slice(row);
+    }
+}
+
 impl Image {
+    /// Hands the image to a sink as a decoder would.
+    pub fn send(&self, sink: &mut dyn Sink) {
+        let Self { width, height, mode, ref palette, .. } = *self;
+        sink.start(&Head { width, height, mode, palette: palette.clone() });
+        self.data.chunks_exact(width * mode.bytes()).for_each(|row| sink.row(row));
+    }
+
     /// An image without a palette.
     /// # Panics
     /// If `data` does not fit the size and the mode.
@@ -159,20 +232,30 @@ pub(super) fn mul_div_255(a: u8, b: u8) -> u8 {
 
 /// Decodes one image file; its kind is read from its first bytes.
 /// # Errors
+/// As [`decode_into`].
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Image> {
+    let mut frame = Frame::default();
+    decode_into(bytes, limits, &mut frame)?;
+    frame.0.ok_or_else(|| broken("it has no pixels"))
+}
+
+/// Decodes one image file row by row. After an error `sink` has had some of the rows, or none.
+/// # Errors
 /// [`Error::ImageFormat`] if it is none of the four kinds, [`Error::ImageTooLarge`] if it breaks `limits`,
 /// [`Error::Image`] if it is damaged or uses what the format's decoder does not know.
-pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Image> {
+pub fn decode_into(bytes: &[u8], limits: &Limits, sink: &mut dyn Sink) -> Result<()> {
     let (got, limit) = (bytes.len() as u64, limits.max_bytes);
     if got > limit {
         return Err(Error::ImageTooLarge { what: "size in bytes", got, limit });
     }
     let decoder = decoder_of(bytes)?;
     // A decoder's own bug must not take the process down; wasm32 cannot catch, there it ends the instance.
-    std::panic::catch_unwind(|| decoder(bytes, limits))
+    // What the bug leaves half done is dropped: the sink is of no use after an error.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| decoder(bytes, limits, sink)))
         .unwrap_or_else(|_| Err(broken("the decoder failed")))
 }
 
-type Decoder = fn(&[u8], &Limits) -> Result<Image>;
+type Decoder = fn(&[u8], &Limits, &mut dyn Sink) -> Result<()>;
 
 fn decoder_of(bytes: &[u8]) -> Result<Decoder> {
     match bytes {
@@ -182,6 +265,23 @@ fn decoder_of(bytes: &[u8]) -> Result<Decoder> {
         [b'G', b'I', b'F', b'8', ..] => Ok(gif::decode),
         _ => Err(Error::ImageFormat),
     }
+}
+
+/// The size of an image file, which is decoded to the end to know that it can be.
+/// # Errors
+/// As [`decode_into`].
+pub fn inspect(bytes: &[u8], limits: &Limits) -> Result<(usize, usize)> {
+    struct Size(usize, usize);
+    impl Sink for Size {
+        fn start(&mut self, head: &Head) -> Window {
+            *self = Self(head.width, head.height);
+            Window { left: 0, top: 0, width: 0, height: 0 }
+        }
+        fn row(&mut self, _: &[u8]) {}
+    }
+    let mut size = Size(0, 0);
+    decode_into(bytes, limits, &mut size)?;
+    Ok((size.0, size.1))
 }
 
 /// A damaged or unsupported file.
@@ -232,7 +332,9 @@ mod tests {
         for (name, whole) in samples() {
             let attempt = |bytes: &[u8]| {
                 let start = Instant::now();
-                if let Ok(image) = decoder_of(bytes).and_then(|decode| decode(bytes, &limits)) {
+                let mut frame = Frame::default();
+                let got = decoder_of(bytes).and_then(|decode| decode(bytes, &limits, &mut frame));
+                if let (Ok(()), Some(image)) = (got, frame.0) {
                     assert!(image.width * image.height <= 1_000_000);
                     assert_eq!(image.to_rgb().data.len(), image.width * image.height * 3);
                 }
@@ -277,7 +379,7 @@ mod tests {
             let got = decode(&bytes, &Limits::default());
             assert!(matches!(got, Err(Error::ImageTooLarge { .. })), "{got:?}");
         }
-        let small = Limits { max_bytes: 99, max_pixels: 1 };
+        let small = Limits { max_bytes: 99, ..Limits::default() };
         assert!(matches!(
             decode(&[0xff; 100], &small),
             Err(Error::ImageTooLarge { limit: 99, .. })
@@ -297,6 +399,39 @@ mod tests {
                 "{got:?}"
             );
         }
+    }
+
+    /// CRC-32 as PNG has it, bit by bit.
+    fn crc(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+        })
+    }
+
+    #[test]
+    fn a_png_whose_checksums_do_not_fit_is_refused() {
+        let mut whole = Vec::new();
+        let mut encoder = ::png::Encoder::new(&mut whole, 50, 40);
+        encoder.add_text_chunk("Title".into(), "a picture".into()).unwrap();
+        encoder.write_header().unwrap().write_image_data(&probe(50).data[..2000]).unwrap();
+        let chunk = |name: &[u8]| whole.windows(4).position(|bytes| bytes == name).unwrap();
+        assert!(decode(&whole, &Limits::default()).is_ok());
+        let refused = |bytes: &[u8]| {
+            let got = decode(bytes, &Limits::default());
+            assert!(matches!(got, Err(Error::Image { .. })), "{bytes:x?}");
+        };
+        for at in [chunk(b"IHDR") + 18, chunk(b"tEXt") + 6] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            refused(&bytes);
+        }
+        // The sum over the inflated data, under a right CRC.
+        let (start, end) = (chunk(b"IDAT"), chunk(b"IEND") - 8);
+        let mut bytes = whole.clone();
+        bytes[end - 1] ^= 1;
+        let sum = crc(&bytes[start..end]).to_be_bytes();
+        bytes[end..end + 4].copy_from_slice(&sum);
+        refused(&bytes);
     }
 
     #[test]

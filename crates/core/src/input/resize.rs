@@ -1,46 +1,145 @@
 //! Pillow's resize (version 11), bit for bit: bicubic (a = -0.5) with antialias, horizontal pass first, each pass rounded to
 //! bytes (version 13 takes the vertical pass first where that is less work: other last bits);
 //! nearest for palette and bilevel images; colours premultiplied by alpha. Only the wanted window is computed.
+//! The source comes row by row and is not kept: each row goes through the horizontal pass and is added to the few
+//! rows of sums that it belongs to.
 
-use super::image::{Image, Mode, mul_div_255};
-
-/// A rectangle of pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// First column.
-    pub left: usize,
-    /// First row.
-    pub top: usize,
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-}
+use super::image::{Head, Image, Mode, Window, mul_div_255};
+use std::collections::VecDeque;
 
 /// The part `window` of `image` resized to `width` x `height`, in the mode of the image.
 /// # Panics
 /// If a side is 0 or the window is not inside the resized image.
 pub fn resize(image: &Image, width: usize, height: usize, window: Window) -> Image {
-    assert!(
-        window.left + window.width <= width && window.top + window.height <= height,
-        "{window:?}"
-    );
-    if (width, height) == (image.width, image.height) {
-        return image.crop(window.left, window.top, window.width, window.height);
+    let Image { mode, ref palette, .. } = *image;
+    let head = Head { width: image.width, height: image.height, mode, palette: palette.clone() };
+    let mut resizer = Resizer::new(head, width, height, window);
+    image.data.chunks_exact(image.width * mode.bytes()).for_each(|row| resizer.row(row));
+    resizer.finish()
+}
+
+/// Resizes an image whose rows come one after another.
+pub struct Resizer {
+    source: Head,
+    window: Window,
+    method: Method,
+    /// Number of the next row of the source.
+    y: usize,
+    /// Room for a row of colours times alpha.
+    colors: Vec<u8>,
+    /// Rows of the result that are complete.
+    data: Vec<u8>,
+}
+
+enum Method {
+    /// The same size: nothing but the window.
+    Crop,
+    /// Columns and rows of the source.
+    Nearest(Vec<usize>, Vec<usize>),
+    Bytes(Passes<i32>),
+    /// Of 16 bits.
+    Words(Passes<f64>),
+}
+
+impl Resizer {
+    /// For an image of which `source` tells, to be resized to `width` x `height`, of which `window` is wanted.
+    /// # Panics
+    /// If a side is 0 or the window is not inside the resized image.
+    pub fn new(source: Head, width: usize, height: usize, window: Window) -> Self {
+        let Window { left, top, .. } = window;
+        assert!(left + window.width <= width && top + window.height <= height, "{window:?}");
+        let columns = || Taps::new(source.width, width, left, window.width);
+        let rows = || Taps::new(source.height, height, top, window.height);
+        let method = if (width, height) == (source.width, source.height) {
+            Method::Crop
+        } else {
+            match source.mode {
+                Mode::Bilevel | Mode::P => Method::Nearest(
+                    nearest(source.width, width, left, window.width),
+                    nearest(source.height, height, top, window.height),
+                ),
+                Mode::I16 => {
+                    Method::Words(Passes::new(columns(), rows(), 1, |taps| taps.weights.clone()))
+                }
+                mode => Method::Bytes(Passes::new(columns(), rows(), mode.bytes(), Taps::fixed)),
+            }
+        };
+        let data = Vec::with_capacity(window.width * window.height * source.mode.bytes());
+        Self { source, window, method, y: 0, colors: Vec::new(), data }
     }
-    let columns = || Taps::new(image.width, width, window.left, window.width);
-    let rows = || Taps::new(image.height, height, window.top, window.height);
-    let data = match image.mode {
-        Mode::Bilevel | Mode::P => nearest(image, width, height, window),
-        Mode::L => bicubic::<1>(&image.data, image.width, &columns(), &rows()),
-        Mode::Rgb => bicubic::<3>(&image.data, image.width, &columns(), &rows()),
-        Mode::Cmyk => bicubic::<4>(&image.data, image.width, &columns(), &rows()),
-        Mode::La => premultiplied::<2>(&image.data, image.width, &columns(), &rows()),
-        Mode::Rgba => premultiplied::<4>(&image.data, image.width, &columns(), &rows()),
-        Mode::I16 => bicubic_16(image, &columns(), &rows()),
-    };
-    let palette = image.palette.clone();
-    Image { palette, ..Image::new(window.width, window.height, image.mode, data) }
+
+    /// The part of the source that the result is made of.
+    pub fn wanted(&self) -> Window {
+        let span = |positions: &[usize]| {
+            let (first, last) = (positions[0], positions[positions.len() - 1]);
+            (first, last + 1 - first)
+        };
+        let ((left, width), (top, height)) = match &self.method {
+            Method::Crop => return self.window,
+            Method::Nearest(columns, rows) => (span(columns), span(rows)),
+            Method::Bytes(passes) => (passes.columns.range(), passes.rows.range()),
+            Method::Words(passes) => (passes.columns.range(), passes.rows.range()),
+        };
+        Window { left, top, width, height }
+    }
+
+    /// Takes the next row of the source, (width, bytes of the mode).
+    /// # Panics
+    /// If `row` is too short.
+    pub fn row(&mut self, row: &[u8]) {
+        let (y, data, mode) = (self.y, &mut self.data, self.source.mode);
+        self.y += 1;
+        match &mut self.method {
+            Method::Crop => {
+                let Window { left, top, width, height } = self.window;
+                if (top..top + height).contains(&y) {
+                    data.extend_from_slice(&row[left * mode.bytes()..][..width * mode.bytes()]);
+                }
+            }
+            Method::Nearest(columns, rows) => {
+                for _ in rows.iter().filter(|&&row| row == y) {
+                    data.extend(columns.iter().map(|&x| row[x]));
+                }
+            }
+            Method::Bytes(passes) if passes.rows.has(y) => {
+                let mut colors = std::mem::take(&mut self.colors);
+                if matches!(mode, Mode::La | Mode::Rgba) {
+                    colors.clear();
+                    colors.extend_from_slice(row);
+                }
+                match mode {
+                    Mode::L => across::<1>(passes, row),
+                    Mode::La => across::<2>(passes, premultiply::<2>(&mut colors)),
+                    Mode::Rgba => across::<4>(passes, premultiply::<4>(&mut colors)),
+                    Mode::Cmyk => across::<4>(passes, row),
+                    _ => across::<3>(passes, row),
+                }
+                self.colors = colors;
+                passes.down(y, HALF, |sums| {
+                    let first = data.len();
+                    data.extend(sums.iter().map(|&sum| to_byte(sum)));
+                    match mode {
+                        Mode::La => divide_by_alpha::<2>(&mut data[first..]),
+                        Mode::Rgba => divide_by_alpha::<4>(&mut data[first..]),
+                        _ => {}
+                    }
+                });
+            }
+            Method::Words(passes) if passes.rows.has(y) => {
+                across_16(passes, row);
+                passes.down(y, 0.0, |sums| data.extend(sums.iter().flat_map(|&sum| to_word(sum))));
+            }
+            Method::Bytes(_) | Method::Words(_) => {}
+        }
+    }
+
+    /// The result, after the last row.
+    /// # Panics
+    /// If rows are missing.
+    pub fn finish(self) -> Image {
+        let (Window { width, height, .. }, Head { mode, palette, .. }) = (self.window, self.source);
+        Image { palette, ..Image::new(width, height, mode, self.data) }
+    }
 }
 
 /// Which inputs make each output along one axis, and with which weights.
@@ -86,6 +185,12 @@ impl Taps {
         self.weights.iter().map(round).collect()
     }
 
+    /// Whether any output needs input `i`.
+    fn has(&self, i: usize) -> bool {
+        let (first, count) = self.range();
+        (first..first + count).contains(&i)
+    }
+
     /// The inputs that are needed at all: first, and number.
     fn range(&self) -> (usize, usize) {
         let (first, (last, len)) = (self.bounds[0].0, self.bounds[self.bounds.len() - 1]);
@@ -113,117 +218,123 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-/// Both passes over pixels of `C` bytes.
-fn bicubic<const C: usize>(data: &[u8], width: usize, columns: &Taps, rows: &Taps) -> Vec<u8> {
-    let (first_row, n_rows) = rows.range();
-    let out_width = columns.bounds.len();
-    let weights = columns.fixed();
-    let mut across = vec![0; n_rows * out_width * C];
-    let source_rows = data.chunks_exact(width * C).skip(first_row);
-    for (out, row) in across.chunks_exact_mut(out_width * C).zip(source_rows) {
-        let (out, row) = (out.as_chunks_mut::<C>().0, row.as_chunks::<C>().0);
-        let taps = columns.bounds.iter().zip(weights.chunks_exact(columns.stride));
-        for (out, (&(start, len), weights)) in out.iter_mut().zip(taps) {
-            let mut sum = [HALF; C];
-            for (pixel, weight) in row[start..start + len].iter().zip(weights) {
-                for (sum, &value) in sum.iter_mut().zip(pixel) {
-                    *sum += i32::from(value) * weight;
-                }
-            }
-            *out = sum.map(to_byte);
-        }
+/// Both passes, with weights and sums of type `W`.
+struct Passes<W> {
+    columns: Taps,
+    column_weights: Vec<W>,
+    rows: Taps,
+    row_weights: Vec<W>,
+    /// The present row after the horizontal pass: whole numbers, whatever `W` is.
+    across: Vec<W>,
+    /// Sums of the outputs that were begun and are not complete.
+    open: VecDeque<Vec<W>>,
+    /// Number of the first of them.
+    first_open: usize,
+    /// Rows of sums to be used again.
+    free: Vec<Vec<W>>,
+}
+
+impl<W: Copy + std::ops::Mul<Output = W> + std::ops::AddAssign> Passes<W> {
+    fn new(columns: Taps, rows: Taps, channels: usize, weights: fn(&Taps) -> Vec<W>) -> Self {
+        let (column_weights, row_weights) = (weights(&columns), weights(&rows));
+        let across = Vec::with_capacity(columns.bounds.len() * channels);
+        let (open, free) = (VecDeque::new(), Vec::new());
+        Self { columns, column_weights, rows, row_weights, across, open, first_open: 0, free }
     }
 
-    let weights = rows.fixed();
-    let mut result = vec![0; rows.bounds.len() * out_width * C];
-    let mut sums = vec![0; out_width * C];
-    let taps = rows.bounds.iter().zip(weights.chunks_exact(rows.stride));
-    for (out, (&(start, len), weights)) in result.chunks_exact_mut(out_width * C).zip(taps) {
-        sums.fill(HALF);
-        let source = across.chunks_exact(out_width * C).skip(start - first_row).take(len);
-        for (row, &weight) in source.zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
+    /// The vertical pass: adds row `y` of the source, now in `across`, to the outputs it belongs to. Sums start at
+    /// `start`; complete ones go to `done`, in order.
+    fn down(&mut self, y: usize, start: W, mut done: impl FnMut(&[W])) {
+        let Self { rows, row_weights, across, open, first_open, free, .. } = self;
+        let bounds = |out: usize| rows.bounds.get(out);
+        while bounds(*first_open + open.len()).is_some_and(|&(first, _)| first == y) {
+            let mut sums = free.pop().unwrap_or_default();
+            sums.clear();
+            sums.resize(across.len(), start);
+            open.push_back(sums);
+        }
+        for (out, sums) in (*first_open..).zip(open.iter_mut()) {
+            let weight = row_weights[out * rows.stride + y - rows.bounds[out].0];
+            for (sum, &value) in sums.iter_mut().zip(&*across) {
+                *sum += value * weight;
+            }
+        }
+        while bounds(*first_open).is_some_and(|&(first, len)| first + len == y + 1) {
+            let sums = open.pop_front().expect("an output that ends here was begun");
+            *first_open += 1;
+            done(&sums);
+            free.push(sums);
+        }
+    }
+}
+
+/// The horizontal pass of a row of pixels of `C` bytes.
+fn across<const C: usize>(passes: &mut Passes<i32>, row: &[u8]) {
+    let row = row.as_chunks::<C>().0;
+    let taps = &passes.columns;
+    passes.across.clear();
+    for (&(start, len), weights) in
+        taps.bounds.iter().zip(passes.column_weights.chunks_exact(taps.stride))
+    {
+        let mut sum = [HALF; C];
+        for (pixel, weight) in row[start..start + len].iter().zip(weights) {
+            for (sum, &value) in sum.iter_mut().zip(pixel) {
                 *sum += i32::from(value) * weight;
             }
         }
-        for (out, &sum) in out.iter_mut().zip(&sums) {
-            *out = to_byte(sum);
-        }
+        passes.across.extend(sum.map(|sum| i32::from(to_byte(sum))));
     }
-    result
 }
 
-/// With the last byte of a pixel as alpha: colours are multiplied by it before and divided by it after.
-fn premultiplied<const C: usize>(
-    data: &[u8],
-    width: usize,
-    columns: &Taps,
-    rows: &Taps,
-) -> Vec<u8> {
-    let mut data = data.to_vec();
-    for pixel in data.as_chunks_mut::<C>().0 {
-        let (alpha, colors) = pixel.split_last_mut().expect("C is at least 2");
-        for color in colors {
-            *color = mul_div_255(*color, *alpha);
-        }
+/// The horizontal pass of a row of 16-bit grey, low byte first.
+fn across_16(passes: &mut Passes<f64>, row: &[u8]) {
+    let value = |bytes: &[u8; 2]| f64::from(u16::from_le_bytes(*bytes));
+    let row = row.as_chunks().0;
+    let taps = &passes.columns;
+    passes.across.clear();
+    for (&(start, len), weights) in
+        taps.bounds.iter().zip(passes.column_weights.chunks_exact(taps.stride))
+    {
+        let pixels = row[start..start + len].iter().map(value).zip(weights);
+        let sum = pixels.fold(0.0, |sum, (value, weight)| sum + value * weight);
+        passes.across.push(value(&to_word(sum)));
     }
-    let mut data = bicubic::<C>(&data, width, columns, rows);
+}
+
+/// Of 16-bit grey the sums are in floating point, and Pillow clips each byte apart.
+fn to_word(sum: f64) -> [u8; 2] {
+    let sum = sum.round() as i32;
+    [(sum % 256).clamp(0, 255) as u8, (sum >> 8).clamp(0, 255) as u8]
+}
+
+/// Colours times alpha, the last byte of each pixel.
+fn premultiply<const C: usize>(data: &mut [u8]) -> &[u8] {
     for pixel in data.as_chunks_mut::<C>().0 {
-        let (alpha, colors) = pixel.split_last_mut().expect("C is at least 2");
-        if *alpha != 0 {
-            for color in colors {
-                *color = (u32::from(*color) * 255 / u32::from(*alpha)).min(255) as u8;
-            }
+        let alpha = pixel[C - 1];
+        for color in &mut pixel[..C - 1] {
+            *color = mul_div_255(*color, alpha);
         }
     }
     data
 }
 
-/// 16-bit grey, low byte first: sums in floating point, of which Pillow clips each byte apart.
-fn bicubic_16(image: &Image, columns: &Taps, rows: &Taps) -> Vec<u8> {
-    let clip = |sum: f64| {
-        let sum = sum.round() as i32;
-        [(sum % 256).clamp(0, 255) as u8, (sum >> 8).clamp(0, 255) as u8]
-    };
-    let value = |bytes: &[u8; 2]| f64::from(u16::from_le_bytes(*bytes));
-    let weighted = |values: &mut dyn Iterator<Item = f64>, weights: &[f64]| {
-        clip(values.zip(weights).fold(0.0, |sum, (value, weight)| sum + value * weight))
-    };
-    let (first_row, n_rows) = rows.range();
-    let out_width = columns.bounds.len();
-    let mut across: Vec<[u8; 2]> = Vec::with_capacity(n_rows * out_width);
-    for row in image.data.chunks_exact(image.width * 2).skip(first_row).take(n_rows) {
-        let row = row.as_chunks().0;
-        for (&(start, len), weights) in
-            columns.bounds.iter().zip(columns.weights.chunks_exact(columns.stride))
-        {
-            across.push(weighted(&mut row[start..start + len].iter().map(value), weights));
+/// The opposite of [`premultiply`].
+fn divide_by_alpha<const C: usize>(data: &mut [u8]) {
+    for pixel in data.as_chunks_mut::<C>().0 {
+        let alpha = u32::from(pixel[C - 1]);
+        for color in &mut pixel[..C - 1] {
+            let divided = (u32::from(*color) * 255).checked_div(alpha);
+            *color = divided.map_or(*color, |color| color.min(255) as u8);
         }
     }
-    let mut result = Vec::with_capacity(rows.bounds.len() * out_width * 2);
-    for (&(start, len), weights) in rows.bounds.iter().zip(rows.weights.chunks_exact(rows.stride)) {
-        for x in 0..out_width {
-            let column = across
-                .iter()
-                .skip((start - first_row) * out_width + x)
-                .step_by(out_width)
-                .take(len);
-            result.extend(weighted(&mut column.map(value), weights));
-        }
-    }
-    result
 }
 
-/// The input under the middle of each output. Positions are summed up, rounding errors included, as Pillow does.
-fn nearest(image: &Image, width: usize, height: usize, window: Window) -> Vec<u8> {
-    let positions = |n_in: usize, n_out: usize, first: usize, count: usize| -> Vec<usize> {
-        let step = n_in as f64 / n_out as f64;
-        let at = std::iter::successors(Some(step * 0.5), |at| Some(at + step));
-        at.skip(first).take(count).map(|at| (at as usize).min(n_in - 1)).collect()
-    };
-    let columns = positions(image.width, width, window.left, window.width);
-    let rows = positions(image.height, height, window.top, window.height);
-    rows.iter().flat_map(|y| columns.iter().map(move |x| image.data[y * image.width + x])).collect()
+/// The input under the middle of each of the outputs `first..first + count` of `n_out` made from `n_in` inputs.
+/// Positions are summed up, rounding errors included, as Pillow does.
+fn nearest(n_in: usize, n_out: usize, first: usize, count: usize) -> Vec<usize> {
+    let step = n_in as f64 / n_out as f64;
+    let at = std::iter::successors(Some(step * 0.5), |at| Some(at + step));
+    at.skip(first).take(count).map(|at| (at as usize).min(n_in - 1)).collect()
 }
 
 #[cfg(test)]

@@ -1,25 +1,63 @@
 //! CLIP's view of an image at test time: shorter side to `size` by Pillow's bicubic, centre crop, RGB, then mean and
 //! standard deviation. Sizes are truncated and offsets rounded as torchvision does.
 
-use super::image::Image;
-use super::resize::{Window, resize};
+use super::image::{Head, Image, Limits, Sink, Window, decode_into};
+use super::resize::Resizer;
+use crate::Result;
 
 /// CLIP's mean of each channel, of values in 0..=1.
 pub const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// CLIP's standard deviation of each channel.
 pub const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
-/// What CLIP sees of `image`, before [`normalize`]: RGB, (size, size, 3).
+/// What CLIP sees of an image file, before [`normalize`]: RGB, (size, size, 3). The rows of the image go through the
+/// resize as they are decoded, so that no picture is held.
+/// # Errors
+/// As [`decode_into`].
+/// # Panics
+/// If `size` is 0.
+pub fn view_of_file(bytes: &[u8], limits: &Limits, size: usize) -> Result<Vec<u8>> {
+    let mut view = View { size, resizer: None };
+    decode_into(bytes, limits, &mut view)?;
+    Ok(view.finish())
+}
+
+/// What CLIP sees of `image`, as [`view_of_file`].
 /// # Panics
 /// If `size` is 0.
 pub fn test_view(image: &Image, size: usize) -> Vec<u8> {
-    let (short, long) = (image.width.min(image.height), image.width.max(image.height));
-    let long = (size as f64 * long as f64 / short as f64) as usize; // truncated, as Python's int() does
-    let (width, height) = if image.width <= image.height { (size, long) } else { (long, size) };
-    // Python's round(): to the nearest, halves to the even one.
-    let offset = |side: usize| ((side - size) as f64 / 2.0).round_ties_even() as usize;
-    let window = Window { left: offset(width), top: offset(height), width: size, height: size };
-    resize(image, width, height, window).to_rgb().data
+    let mut view = View { size, resizer: None };
+    image.send(&mut view);
+    view.finish()
+}
+
+/// Makes the view of the rows of an image.
+struct View {
+    size: usize,
+    resizer: Option<Resizer>,
+}
+
+impl Sink for View {
+    fn start(&mut self, head: &Head) -> Window {
+        let Self { size, .. } = *self;
+        let (short, long) = (head.width.min(head.height), head.width.max(head.height));
+        let long = (size as f64 * long as f64 / short as f64) as usize; // truncated, as Python's int() does
+        let (width, height) = if head.width <= head.height { (size, long) } else { (long, size) };
+        // Python's round(): to the nearest, halves to the even one.
+        let offset = |side: usize| ((side - size) as f64 / 2.0).round_ties_even() as usize;
+        let window = Window { left: offset(width), top: offset(height), width: size, height: size };
+        self.resizer.insert(Resizer::new(head.clone(), width, height, window)).wanted()
+    }
+
+    fn row(&mut self, row: &[u8]) {
+        self.resizer.as_mut().expect("rows come after the start").row(row);
+    }
+}
+
+impl View {
+    fn finish(self) -> Vec<u8> {
+        self.resizer.expect("an image that was decoded was started").finish().to_rgb().data
+    }
 }
 
 /// Writes (3, size, size) from a view of (size, size, 3): value / 255, less the mean, over the standard deviation.

@@ -155,8 +155,7 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// As [`Self::embed`].
     pub fn view(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let image = image::decode(bytes, &image::Limits::default())?;
-        Ok(transform::test_view(&image, self.config.image_size))
+        transform::view_of_file(bytes, &image::Limits::default(), self.config.image_size)
     }
 
     /// A square RGB view (`image_size`, `image_size`, 3) as the tower's input (3, `image_size`, `image_size`).

@@ -1,8 +1,8 @@
 //! The views that training sees: torchvision's random resized crop and horizontal flip, on the RGB image as Dassl has it.
 //! Same distributions and same arithmetic as the original; the random numbers are this crate's own.
 
-use crate::input::image::Image;
-use crate::input::resize::{Window, resize};
+use crate::input::image::{Image, Window};
+use crate::input::resize::resize;
 use crate::input::transform::test_view;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};

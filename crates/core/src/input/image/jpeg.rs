@@ -1,14 +1,17 @@
 //! JPEG, with the bits of libjpeg-turbo's usual decoder, because that is what the reference sees: slow integer inverse
 //! transform, fancy upsampling, 16-bit colour arithmetic. Baseline and progressive, Huffman coded, 8 bits per sample.
-//! This file reads the markers (ITU-T T.81, annex B); [`entropy`] the scans, [`transform`] and [`output`] the pixels.
+//! This file reads the markers (ITU-T T.81, annex B); then all scans are read side by side, one strip of MCUs after
+//! another, so that a strip is all that is held, of a progressive file too. [`entropy`] reads scans, [`transform`] and
+//! [`output`] make pixels.
 
 mod entropy;
 mod output;
 mod transform;
 
-use super::{Image, Limits, Mode, broken};
+use super::{Head, Limits, Mode, Sink, Window, broken};
 use crate::{Error, Result};
-use entropy::{Coding, Huffman, Scan};
+use entropy::{Coding, Huffman, Member, Scan};
+use std::rc::Rc;
 
 /// Scans of an honest progressive file are about ten; each one of a hostile file would cost a pass over all blocks.
 const MAX_SCANS: usize = 100;
@@ -29,12 +32,13 @@ struct Component {
     height: usize,
     /// In blocks, padded to whole MCUs.
     blocks_across: usize,
-    blocks_down: usize,
-    /// Samples of all blocks: (8 `blocks_down`, 8 `blocks_across`).
+    /// Columns of blocks that are worth transforming.
+    wanted: std::ops::Range<usize>,
+    /// Samples of this strip and the one before, (16 `v`, 8 `blocks_across`): row y is at y modulo 16 `v`.
     samples: Vec<u8>,
-    /// Of a progressive file: the coefficients of all blocks, in natural order.
+    /// Of a progressive file: the coefficients of this strip's blocks, in natural order.
     coefficients: Vec<[i16; 64]>,
-    /// Whether any scan had it.
+    /// Whether any scan has it.
     seen: bool,
 }
 
@@ -59,28 +63,35 @@ enum Color {
     Ycck,
 }
 
+/// What the markers said.
 #[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     quantization: [Option<[u16; 64]>; 4],
-    dc: [Option<Huffman>; 4],
-    ac: [Option<Huffman>; 4],
+    dc: [Option<Rc<Huffman>>; 4],
+    ac: [Option<Rc<Huffman>>; 4],
     restart_interval: usize,
     jfif: bool,
     /// The colour transform of an Adobe marker.
     adobe: Option<u8>,
     frame: Option<Frame>,
+    scans: Vec<Scan<'a>>,
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Image> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, sink: &mut dyn Sink) -> Result<()> {
     let mut reader = Reader::default();
-    let (mut rest, mut scans) = (&bytes[2..], 0);
+    let mut rest = &bytes[2..];
     loop {
         let Some(marker) = next_marker(&mut rest) else {
             // Like libjpeg, forgive a missing end of image.
-            return if scans > 0 { reader.finish() } else { Err(broken("JPEG without pixels")) };
+            let any = !reader.scans.is_empty();
+            return if any {
+                reader.finish(limits, sink)
+            } else {
+                Err(broken("JPEG without pixels"))
+            };
         };
         match marker {
-            0xd9 => return reader.finish(),
+            0xd9 => return reader.finish(limits, sink),
             0x01 | 0xd0..=0xd8 => continue, // markers without a segment
             _ => {}
         }
@@ -99,12 +110,12 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Image> {
                 ));
             }
             0xda => {
-                scans += 1;
-                if scans > MAX_SCANS {
-                    let (got, limit) = (scans as u64, MAX_SCANS as u64);
+                if reader.scans.len() == MAX_SCANS {
+                    let (got, limit) = (MAX_SCANS as u64 + 1, MAX_SCANS as u64);
                     return Err(Error::ImageTooLarge { what: "number of JPEG scans", got, limit });
                 }
-                rest = reader.read_scan(segment, rest)?;
+                reader.read_scan(segment, rest)?;
+                skip_scan(&mut rest);
             }
             0xdb => reader.read_quantization(segment)?,
             0xdd => match segment {
@@ -143,7 +154,19 @@ fn next_marker(rest: &mut &[u8]) -> Option<u8> {
     }
 }
 
-impl Reader {
+/// Skips the entropy-coded data of a scan, to the marker behind it.
+fn skip_scan(rest: &mut &[u8]) {
+    while let Some(at) = rest.iter().position(|&byte| byte == 0xff) {
+        *rest = &rest[at..];
+        match rest {
+            [_, 0x00 | 0xff | 0xd0..=0xd7, ..] => *rest = &rest[1..],
+            _ => return,
+        }
+    }
+    *rest = &[];
+}
+
+impl<'a> Reader<'a> {
     fn read_frame(&mut self, segment: &[u8], progressive: bool, limits: &Limits) -> Result<()> {
         let [precision, y1, y0, x1, x0, count, specs @ ..] = segment else {
             return Err(truncated());
@@ -180,13 +203,6 @@ impl Reader {
             component.width = (width * component.h).div_ceil(h_max);
             component.height = (height * component.v).div_ceil(v_max);
             component.blocks_across = width.div_ceil(8 * h_max) * component.h;
-            component.blocks_down = height.div_ceil(8 * v_max) * component.v;
-            let blocks = component.blocks_across * component.blocks_down;
-            if progressive {
-                component.coefficients = vec![[0; 64]; blocks];
-            } else {
-                component.samples = vec![128; blocks * 64];
-            }
         }
         self.frame = Some(Frame { width, height, progressive, h_max, v_max, components });
         Ok(())
@@ -218,20 +234,20 @@ impl Reader {
             let tables = if kind >> 4 == 0 { &mut self.dc } else { &mut self.ac };
             let table = tables.get_mut(usize::from(kind & 15)).filter(|_| kind >> 4 <= 1);
             *table.ok_or_else(|| broken("JPEG Huffman table"))? =
-                Some(Huffman::new(counts, values)?);
+                Some(Rc::new(Huffman::new(counts, values)?));
             segment = after;
         }
         Ok(())
     }
 
-    /// Reads the scan whose header is `segment` from `data`; returns what follows it.
-    fn read_scan<'a>(&mut self, segment: &[u8], data: &'a [u8]) -> Result<&'a [u8]> {
+    /// Notes the scan whose header is `segment`, to be read from `data` later.
+    fn read_scan(&mut self, segment: &[u8], data: &'a [u8]) -> Result<()> {
         let wrong = || broken("JPEG scan header");
         let frame = self.frame.as_mut().ok_or_else(wrong)?;
         let (&count, specs) = segment.split_first().ok_or_else(truncated)?;
         let (specs, tail) = specs.split_at_checked(usize::from(count) * 2).ok_or_else(truncated)?;
         let &[first, last, approximation, ..] = tail else { return Err(truncated()) };
-        let mut members: Vec<(usize, usize, usize)> = Vec::new();
+        let mut members: Vec<Member> = Vec::new();
         for &[id, tables] in specs.as_chunks().0 {
             let index = frame
                 .components
@@ -239,10 +255,11 @@ impl Reader {
                 .position(|component| component.id == id)
                 .ok_or_else(wrong)?;
             let (dc, ac) = (usize::from(tables >> 4), usize::from(tables & 15));
-            if dc > 3 || ac > 3 || members.iter().any(|&(other, ..)| other == index) {
+            if dc > 3 || ac > 3 || members.iter().any(|other| other.component == index) {
                 return Err(wrong());
             }
-            members.push((index, dc, ac));
+            let (dc, ac) = (self.dc[dc].clone(), self.ac[ac].clone());
+            members.push(Member { component: index, dc, ac });
             let component = &mut frame.components[index];
             if component.seen && !frame.progressive {
                 return Err(broken("JPEG with a channel in two scans"));
@@ -275,63 +292,127 @@ impl Reader {
         if members.is_empty() {
             return Err(wrong());
         }
-        let scan = Scan {
-            coding,
-            members: &members,
-            dc: &self.dc,
-            ac: &self.ac,
-            restart_interval: self.restart_interval,
-        };
-        scan.read(frame, data)
+        self.scans.push(Scan::new(coding, members, self.restart_interval, data));
+        Ok(())
     }
 
-    /// The image, after all scans.
-    fn finish(self) -> Result<Image> {
+    /// Reads the scans, which are all there, and hands the pixels over.
+    fn finish(self, limits: &Limits, sink: &mut dyn Sink) -> Result<()> {
+        let color = self.color()?;
         let mut frame = self.frame.ok_or_else(|| broken("JPEG without a frame"))?;
-        for component in &mut frame.components {
-            if !component.seen {
-                return Err(broken("JPEG without all its channels"));
+        let mut scans = self.scans;
+        limits.check_memory(frame.memory())?;
+        let mode = match color {
+            Color::Gray => Mode::L,
+            Color::Rgb | Color::YCbCr => Mode::Rgb,
+            Color::Cmyk | Color::Ycck => Mode::Cmyk,
+        };
+        let (width, height) = (frame.width, frame.height);
+        let window = sink.start(&Head { width, height, mode, palette: Vec::new() });
+        frame.prepare(window)?;
+
+        let mut output = output::Rows::new(&frame, color);
+        let mut row = vec![0; width * mode.bytes()];
+        let rows_of_strip = 8 * frame.v_max;
+        let n_strips = height.div_ceil(rows_of_strip);
+        let mut next = 0;
+        for strip in 0..n_strips {
+            for component in &mut frame.components {
+                component.coefficients.fill([0; 64]);
             }
-            let coefficients = std::mem::take(&mut component.coefficients);
-            if frame.progressive {
-                component.samples = vec![0; coefficients.len() * 64];
-                for (i, block) in coefficients.iter().enumerate() {
-                    component.store(i, block)?;
+            for scan in &mut scans {
+                scan.read_strip(&mut frame, strip)?;
+            }
+            for component in frame.components.iter_mut().filter(|_| frame.progressive) {
+                component.store_all(strip);
+            }
+            // The last row of a strip is mixed with the first of the next one.
+            let end = if strip + 1 == n_strips { height } else { (strip + 1) * rows_of_strip - 1 };
+            for y in next..end {
+                if (window.top..window.top + window.height).contains(&y) {
+                    output.fill(&frame, y, &mut row);
                 }
+                sink.row(&row);
             }
+            next = end;
         }
+        Ok(())
+    }
+
+    /// What the channels mean: libjpeg's guesses.
+    fn color(&self) -> Result<Color> {
+        let frame = self.frame.as_ref().ok_or_else(|| broken("JPEG without a frame"))?;
         let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
-        // libjpeg's guesses.
-        let color = match (ids.as_slice(), self.adobe) {
+        Ok(match (ids.as_slice(), self.adobe) {
             ([_], _) => Color::Gray,
             ([_, _, _], _) if self.jfif => Color::YCbCr,
             ([_, _, _], Some(0)) | ([b'R', b'G', b'B'], None) => Color::Rgb,
             ([_, _, _], _) => Color::YCbCr,
             (_, None | Some(0)) => Color::Cmyk,
             _ => Color::Ycck,
+        })
+    }
+}
+
+impl Frame {
+    /// Bytes of the samples and coefficients of [`Self::prepare`], and of the rows that pixels are made of.
+    fn memory(&self) -> u64 {
+        let of = |component: &Component| {
+            let samples = component.blocks_across * component.v * 64;
+            samples * if self.progressive { 4 } else { 2 } + self.width * 4
         };
-        let mode = match color {
-            Color::Gray => Mode::L,
-            Color::Rgb | Color::YCbCr => Mode::Rgb,
-            Color::Cmyk | Color::Ycck => Mode::Cmyk,
-        };
-        Ok(Image::new(frame.width, frame.height, mode, output::pixels(&frame, color)))
+        self.components.iter().map(|component| of(component) as u64).sum()
+    }
+
+    /// Makes room for two strips; `window` is what will be looked at.
+    fn prepare(&mut self, window: Window) -> Result<()> {
+        for component in &mut self.components {
+            if !component.seen {
+                return Err(broken("JPEG without all its channels"));
+            }
+            if component.quantization.is_none() {
+                return Err(broken("JPEG without its quantisation table"));
+            }
+            let blocks = component.blocks_across * component.v;
+            component.samples = vec![128; blocks * 64 * 2];
+            if self.progressive {
+                component.coefficients = vec![[0; 64]; blocks];
+            }
+            // Upsampling looks at the sample on either side.
+            let across = self.h_max / component.h;
+            let (first, last) = (window.left / across, (window.left + window.width) / across + 1);
+            component.wanted = first.saturating_sub(1) / 8..last / 8 + 1;
+        }
+        Ok(())
     }
 }
 
 impl Component {
-    /// Writes the samples of block number `index`.
-    fn store(&mut self, index: usize, block: &[i16; 64]) -> Result<()> {
-        let quantization = self
-            .quantization
-            .as_ref()
-            .ok_or_else(|| broken("JPEG without its quantisation table"))?;
+    /// Writes the samples of one block, `y` being the row of blocks in the image.
+    fn store(&mut self, x: usize, y: usize, block: &[i16; 64]) {
+        let quantization = self.quantization.as_ref().expect("checked before the first strip");
+        if !self.wanted.contains(&x) {
+            return;
+        }
         let samples = transform::inverse(block, quantization);
         let stride = self.blocks_across * 8;
-        let start = index / self.blocks_across * 8 * stride + index % self.blocks_across * 8;
+        let start = y % (2 * self.v) * 8 * stride + x * 8;
         for (row, samples) in self.samples[start..].chunks_mut(stride).zip(&samples) {
             row[..8].copy_from_slice(samples);
         }
-        Ok(())
+    }
+
+    /// Samples of all blocks of a strip.
+    fn store_all(&mut self, strip: usize) {
+        let coefficients = std::mem::take(&mut self.coefficients);
+        for (i, block) in coefficients.iter().enumerate() {
+            self.store(i % self.blocks_across, strip * self.v + i / self.blocks_across, block);
+        }
+        self.coefficients = coefficients;
+    }
+
+    /// Row `y` of the samples, without padding.
+    fn row(&self, y: usize) -> &[u8] {
+        &self.samples[y % (16 * self.v) * self.blocks_across * 8..][..self.width]
     }
 }

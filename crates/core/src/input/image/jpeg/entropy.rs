@@ -1,8 +1,9 @@
 //! The entropy-coded data of one scan: Huffman codes, and the coefficients they stand for (ITU-T T.81, annexes F and G).
 //! Where a marker comes too early the bits are taken as zeros, as libjpeg does; where the file ends it is an error.
 
-use super::{Component, Frame, broken, truncated};
+use super::{Frame, broken, truncated};
 use crate::Result;
+use std::rc::Rc;
 
 /// Natural position of each coefficient in the order of the file.
 pub(super) const ZIGZAG: [usize; 64] = [
@@ -161,13 +162,23 @@ pub(super) enum Coding {
     Progressive { first: usize, last: usize, refine: bool, low: u32 },
 }
 
+/// One component of a scan, with its tables.
+pub(super) struct Member {
+    /// Its number.
+    pub(super) component: usize,
+    pub(super) dc: Option<Rc<Huffman>>,
+    pub(super) ac: Option<Rc<Huffman>>,
+}
+
+/// A scan, and how far it was read.
 pub(super) struct Scan<'a> {
-    pub(super) coding: Coding,
-    /// Component, DC table, AC table.
-    pub(super) members: &'a [(usize, usize, usize)],
-    pub(super) dc: &'a [Option<Huffman>; 4],
-    pub(super) ac: &'a [Option<Huffman>; 4],
-    pub(super) restart_interval: usize,
+    coding: Coding,
+    members: Vec<Member>,
+    restart_interval: usize,
+    bits: Bits<'a>,
+    run: Run,
+    /// MCUs, or blocks of a single component, that were read.
+    units: usize,
 }
 
 /// What one block leaves to the next.
@@ -179,59 +190,67 @@ struct Run {
     end_of_band: u32,
 }
 
-impl Scan<'_> {
-    /// Reads all blocks of the scan; returns the data behind it.
-    pub(super) fn read<'d>(&self, frame: &mut Frame, data: &'d [u8]) -> Result<&'d [u8]> {
-        let (mut bits, mut run) = (Bits::new(data), Run::default());
+impl<'a> Scan<'a> {
+    /// A scan of at least one member whose blocks begin at the start of `data`; `data` goes on to the end of the file.
+    pub(super) fn new(
+        coding: Coding,
+        members: Vec<Member>,
+        restart_interval: usize,
+        data: &'a [u8],
+    ) -> Self {
+        let (bits, run) = (Bits::new(data), Run::default());
+        Self { coding, members, restart_interval, bits, run, units: 0 }
+    }
+
+    /// Reads the blocks of MCU row number `strip`; those before were read.
+    pub(super) fn read_strip(&mut self, frame: &mut Frame, strip: usize) -> Result<()> {
         // One component: its blocks without padding. Several: MCUs of h x v blocks each.
-        let (across, down) = if let &[(index, ..)] = self.members {
-            let component = &frame.components[index];
-            (component.width.div_ceil(8), component.height.div_ceil(8))
+        let single = self.members.len() == 1;
+        let (across, rows) = if single {
+            let component = &frame.components[self.members[0].component];
+            let down = component.height.div_ceil(8);
+            (component.width.div_ceil(8), strip * component.v..down.min((strip + 1) * component.v))
         } else {
-            (frame.width.div_ceil(8 * frame.h_max), frame.height.div_ceil(8 * frame.v_max))
+            (frame.width.div_ceil(8 * frame.h_max), strip..strip + 1)
         };
-        for unit in 0..across * down {
-            if self.restart_interval > 0 && unit > 0 && unit % self.restart_interval == 0 {
-                bits.restart();
-                run = Run::default();
+        for (y, x) in rows.flat_map(|y| (0..across).map(move |x| (y, x))) {
+            let interval = self.restart_interval;
+            if interval > 0 && self.units > 0 && self.units.is_multiple_of(interval) {
+                self.bits.restart();
+                self.run = Run::default();
             }
-            let (x, y) = (unit % across, unit / across);
-            for &(index, dc, ac) in self.members {
-                let component = &mut frame.components[index];
-                let (h, v) =
-                    if self.members.len() == 1 { (1, 1) } else { (component.h, component.v) };
-                let tables = (self.dc[dc].as_ref(), self.ac[ac].as_ref());
+            self.units += 1;
+            for i in 0..self.members.len() {
+                let component = &frame.components[self.members[i].component];
+                let (h, v) = if single { (1, 1) } else { (component.h, component.v) };
                 for block in 0..h * v {
-                    let (block_x, block_y) = (x * h + block % h, y * v + block / h);
-                    let block = block_y * component.blocks_across + block_x;
-                    self.read_block(&mut bits, &mut run, component, (index, block), tables)?;
+                    self.read_block(frame, i, x * h + block % h, y * v + block / h)?;
                 }
             }
-            if bits.is_past_end() {
+            if self.bits.is_past_end() {
                 return Err(truncated());
             }
         }
-        Ok(bits.rest)
+        Ok(())
     }
 
-    fn read_block(
-        &self,
-        bits: &mut Bits,
-        run: &mut Run,
-        component: &mut Component,
-        (index, block): (usize, usize),
-        (dc, ac): (Option<&Huffman>, Option<&Huffman>),
-    ) -> Result<()> {
+    /// Reads the block in column `x` and row `y` of blocks of member number `i`.
+    fn read_block(&mut self, frame: &mut Frame, i: usize, x: usize, y: usize) -> Result<()> {
+        let Self { coding, members, bits, run, .. } = self;
+        let Member { component: index, ref dc, ref ac } = members[i];
+        let component = &mut frame.components[index];
+        let block = y % component.v * component.blocks_across + x;
         let missing = || broken("JPEG without its Huffman table");
-        match self.coding {
+        let (dc, ac) = (|| dc.as_deref().ok_or_else(missing), || ac.as_deref().ok_or_else(missing));
+        match *coding {
             Coding::Sequential => {
                 let mut coefficients = [0; 64];
-                coefficients[0] = next_dc(bits, &mut run.dc[index], dc.ok_or_else(missing)?) as i16;
-                read_band(bits, &mut coefficients, ac.ok_or_else(missing)?, 1, 63, 0);
-                return component.store(block, &coefficients);
+                coefficients[0] = next_dc(bits, &mut run.dc[index], dc()?) as i16;
+                read_band(bits, &mut coefficients, ac()?, 1, 63, 0);
+                component.store(x, y, &coefficients);
             }
             Coding::Progressive { first: 0, refine: false, low, .. } => {
-                let value = next_dc(bits, &mut run.dc[index], dc.ok_or_else(missing)?);
+                let value = next_dc(bits, &mut run.dc[index], dc()?);
                 component.coefficients[block][0] = (value << low) as i16;
             }
             Coding::Progressive { first: 0, low, .. } => {
@@ -242,20 +261,13 @@ impl Scan<'_> {
                     run.end_of_band -= 1;
                 } else {
                     let coefficients = &mut component.coefficients[block];
-                    run.end_of_band =
-                        read_band(bits, coefficients, ac.ok_or_else(missing)?, first, last, low);
+                    run.end_of_band = read_band(bits, coefficients, ac()?, first, last, low);
                 }
             }
             Coding::Progressive { first, last, low, .. } => {
                 let coefficients = &mut component.coefficients[block];
-                refine_band(
-                    bits,
-                    coefficients,
-                    ac.ok_or_else(missing)?,
-                    (first, last),
-                    1 << low,
-                    &mut run.end_of_band,
-                );
+                let (band, bit) = ((first, last), 1 << low);
+                refine_band(bits, coefficients, ac()?, band, bit, &mut run.end_of_band);
             }
         }
         Ok(())

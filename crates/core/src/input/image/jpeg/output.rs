@@ -1,18 +1,28 @@
 //! Samples to pixels: every channel to full resolution as libjpeg's fancy upsampling has it (jdsample), then colours
 //! (jdcolor). CMYK comes out as Pillow has it, which takes every four-channel file as inverted.
 
+use super::super::upsample::double;
 use super::{Color, Component, Frame};
 
-/// Pixels of the whole image: (`height`, `width`, channels).
-pub(super) fn pixels(frame: &Frame, color: Color) -> Vec<u8> {
-    let n = frame.components.len();
-    let mut out = vec![0; frame.width * frame.height * n];
-    let mut rows: Vec<Row> = frame.components.iter().map(|_| Row::default()).collect();
-    for (y, out) in out.chunks_exact_mut(frame.width * n).enumerate() {
-        for (row, component) in rows.iter_mut().zip(&frame.components) {
+/// Makes rows of pixels.
+pub(super) struct Rows {
+    color: Color,
+    /// Of each channel.
+    rows: Vec<Row>,
+}
+
+impl Rows {
+    pub(super) fn new(frame: &Frame, color: Color) -> Self {
+        Self { color, rows: frame.components.iter().map(|_| Row::default()).collect() }
+    }
+
+    /// Writes row `y` of the image, (width, channels). Its samples and those of the rows beside it must be there.
+    pub(super) fn fill(&mut self, frame: &Frame, y: usize, out: &mut [u8]) {
+        let n = frame.components.len();
+        for (row, component) in self.rows.iter_mut().zip(&frame.components) {
             row.fill(component, frame, y);
         }
-        match (color, rows.as_slice()) {
+        match (self.color, self.rows.as_slice()) {
             (Color::YCbCr, [y, cb, cr]) => {
                 let samples = y.0.iter().zip(&cb.0).zip(&cr.0);
                 for (out, ((&y, &cb), &cr)) in out.as_chunks_mut::<3>().0.iter_mut().zip(samples) {
@@ -28,7 +38,7 @@ pub(super) fn pixels(frame: &Frame, color: Color) -> Vec<u8> {
                     *out = [c, m, y, 255 - k];
                 }
             }
-            _ => {
+            (color, rows) => {
                 let invert = if color == Color::Cmyk { 255 } else { 0 };
                 for (channel, row) in rows.iter().enumerate() {
                     for (out, &sample) in out.iter_mut().skip(channel).step_by(n).zip(&row.0) {
@@ -38,7 +48,6 @@ pub(super) fn pixels(frame: &Frame, color: Color) -> Vec<u8> {
             }
         }
     }
-    out
 }
 
 /// In 16 fraction bits, each product rounded as libjpeg's tables are.
@@ -61,9 +70,7 @@ impl Row {
         let Self(out, sums) = self;
         out.clear();
         let (across, down) = (frame.h_max / component.h, frame.v_max / component.v);
-        let row =
-            |y: usize| &component.samples[y * component.blocks_across * 8..][..component.width];
-        let here = row(y / down);
+        let here = component.row(y / down);
         // The nearer of the rows above and below; at the edges the row itself.
         let above = y.is_multiple_of(2);
         let near =
@@ -79,32 +86,18 @@ impl Row {
                 let bias = if above { 1 } else { 2 };
                 let mix =
                     |(&a, &b): (&u8, &u8)| ((3 * u16::from(a) + u16::from(b) + bias) >> 2) as u8;
-                out.extend(here.iter().zip(row(near)).map(mix));
+                out.extend(here.iter().zip(component.row(near)).map(mix));
             }
             (2, 2) if component.width > 2 => {
                 sums.clear();
                 sums.extend(
-                    here.iter().zip(row(near)).map(|(&a, &b)| 3 * u16::from(a) + u16::from(b)),
+                    here.iter()
+                        .zip(component.row(near))
+                        .map(|(&a, &b)| 3 * u16::from(a) + u16::from(b)),
                 );
                 double::<4>(sums, out, [8, 7]);
             }
             _ => out.extend(here.iter().flat_map(|&sample| std::iter::repeat_n(sample, across))),
         }
     }
-}
-
-/// Twice as many samples: each output is 3/4 of the nearer value and 1/4 of the farther, plus a bias of its side, over
-/// 2^(`BITS` - 2). At the edges a value stands for its missing neighbour. At least two values.
-fn double<const BITS: u32>(values: &[u16], out: &mut Vec<u8>, [left, right]: [u16; 2]) {
-    let pair = |before: u16, this: u16, after: u16| {
-        [((3 * this + before + left) >> BITS) as u8, ((3 * this + after + right) >> BITS) as u8]
-    };
-    let n = values.len();
-    out.resize(2 * n, 0);
-    let pairs = out.as_chunks_mut::<2>().0;
-    pairs[0] = pair(values[0], values[0], values[1]);
-    for (out, window) in pairs[1..].iter_mut().zip(values.windows(3)) {
-        *out = pair(window[0], window[1], window[2]);
-    }
-    pairs[n - 1] = pair(values[n - 2], values[n - 1], values[n - 1]);
 }
