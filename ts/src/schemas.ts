@@ -51,9 +51,9 @@ export const BundleMetadata = z.strictObject({
 })
 export type BundleMetadata = z.infer<typeof BundleMetadata>
 
-/** What a loaded model says of itself. `logit_scale` is the logarithm, as stored in the checkpoint. */
 const Activation = z.enum(['quick_gelu', 'gelu'])
 
+/** What a loaded model says of itself. `logit_scale` is the logarithm, as stored in the checkpoint. */
 export const ModelInfo = z.strictObject({
   sha256: Sha256,
   image_size: count,
@@ -61,7 +61,17 @@ export const ModelInfo = z.strictObject({
   context_length: count,
   logit_scale: z.number(),
   parameters: count,
-  vision: z.strictObject({ layers: count, width: count, heads: count, patch_size: count, activation: Activation }),
+  vision: z.discriminatedUnion('kind', [
+    z.strictObject({
+      kind: z.literal('vit'),
+      layers: count,
+      width: count,
+      heads: count,
+      patch_size: count,
+      activation: Activation,
+    }),
+    z.strictObject({ kind: z.literal('resnet'), layers: z.array(count).length(4), width: count, heads: count }),
+  ]),
   text: z.strictObject({
     layers: count,
     width: count,

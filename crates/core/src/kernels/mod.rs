@@ -2,6 +2,7 @@
 //! are tested against; other modules call the safe functions and never name an instruction set.
 
 pub mod attention;
+pub mod conv;
 pub mod gemm;
 pub mod norm;
 pub mod vector;

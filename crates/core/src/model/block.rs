@@ -3,6 +3,7 @@
 //! attention plan and how many sets of activations the workspace holds. In the last block only `ends` (the class
 //! token, the end-of-text rows) are queries: nothing reads the other rows after it.
 
+use super::resnet;
 use super::weights::Weights;
 use crate::Result;
 use crate::ops::{Activation, Ops};
@@ -58,6 +59,8 @@ pub struct Workspace<O: Ops> {
     wide: O::Buffer,
     dq: O::Buffer,
     dkv: O::Buffer,
+    /// Of an image tower that is a ResNet.
+    pub(super) maps: resnet::Buffers<O>,
 }
 
 impl<O: Ops> Workspace<O> {
@@ -89,6 +92,7 @@ impl<O: Ops> Workspace<O> {
             wide: O::Buffer::default(),
             dq: O::Buffer::default(),
             dkv: O::Buffer::default(),
+            maps: resnet::Buffers::default(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::block::Workspace;
 use super::config::Config;
 use super::text::{Text, TokenTable};
-use super::vit::Vision;
+use super::vision::Vision;
 use super::weights::{File, TOKEN_TABLE, Weights};
 use crate::input::{image, tokenizer, transform};
 use crate::ops::{Cpu, Ops, normalize};
@@ -165,18 +165,6 @@ impl<O: Ops> Clip<O> {
         pixels
     }
 
-    /// Numbers in the checkpoint; of the token table, the `tokens` rows that are there.
-    fn parameters(&self, tokens: usize) -> usize {
-        let Config { image_size, embed_dim, context_length, vision, text } = &self.config;
-        let tower = |layers: usize, w: usize| layers * (12 * w * w + 13 * w);
-        let patches = 3 * vision.patch_size.pow(2) + (image_size / vision.patch_size).pow(2) + 2;
-        tower(vision.layers, vision.width)
-            + vision.width * (patches + 4 + embed_dim)
-            + tower(text.layers, text.width)
-            + text.width * (tokens + context_length + 2 + embed_dim)
-            + 1
-    }
-
     /// `ModelInfo` of the doors (ARCHITECTURE.md).
     pub fn info(&self) -> Value {
         let mut info = json!(self.config);
@@ -186,7 +174,7 @@ impl<O: Ops> Clip<O> {
             info["pack"] = json!({"bits": bits, "sha256": sha256});
         }
         info["logit_scale"] = json!(self.logit_scale);
-        info["parameters"] = json!(self.parameters(tokens));
+        info["parameters"] = json!(self.config.parameters(tokens));
         info["text"]["vocab_size"] = json!((tokenizer::EOT as usize + 1).max(tokens));
         info["text"]["tokens_known"] = json!(tokens);
         info

@@ -1,6 +1,7 @@
 //! What a CLIP looks like, read from its tensors' shapes as `OpenAI`'s `build_model` does; only the activation is not
 //! in the tensors and comes from `config.json`.
 
+use super::resnet::REDUCTION;
 use super::weights::Weights;
 use crate::kernels::attention::HEAD;
 use crate::ops::Activation;
@@ -10,7 +11,7 @@ use serde::Serialize;
 /// More blocks than any CLIP has.
 const MAX_LAYERS: usize = 1000;
 
-/// The dimensions of a CLIP with a vision transformer.
+/// The dimensions of a CLIP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
     /// Side of the square image, pixels.
@@ -27,7 +28,17 @@ pub struct Config {
 
 /// The dimensions of the image tower.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Vision {
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Vision {
+    /// A vision transformer.
+    Vit(Vit),
+    /// A ResNet with anti-aliased strides and attention pooling.
+    Resnet(Resnet),
+}
+
+/// The dimensions of a vision transformer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vit {
     /// Number of blocks.
     pub layers: usize,
     /// Length of a row.
@@ -38,6 +49,17 @@ pub struct Vision {
     pub patch_size: usize,
     /// Of its MLPs.
     pub activation: Activation,
+}
+
+/// The dimensions of a ResNet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resnet {
+    /// Number of blocks in each stage.
+    pub layers: [usize; 4],
+    /// Channels behind the stem; the last map has 32 times as many.
+    pub width: usize,
+    /// Heads of the attention pool, 64 wide each.
+    pub heads: usize,
 }
 
 /// The dimensions of the text tower.
@@ -60,69 +82,115 @@ impl Config {
     /// [`Error::MissingTensor`]; [`Error::Model`] if the architecture is not one that this crate runs.
     pub fn read(weights: &dyn Weights, json: &str) -> Result<Self> {
         let activation = activations(json)?;
-        let shape = |name: &str, dims: usize| {
-            let shape =
-                weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
-            let got = shape.clone();
-            let expected = vec![0; dims];
-            if shape.len() == dims {
-                Ok(shape)
-            } else {
-                Err(Error::Shape { name: name.into(), expected, got })
-            }
-        };
-        if weights.shape("visual.layer1.0.conv1.weight").is_some() {
-            return Err(Error::Model {
-                why: "a ResNet image tower; only vision transformers are supported".into(),
-            });
-        }
-        let conv = shape("visual.conv1.weight", 4)?;
-        let grid_rows = shape("visual.positional_embedding", 2)?[0];
-        let grid = grid_rows.saturating_sub(1).isqrt();
-        if grid == 0 || grid * grid + 1 != grid_rows {
-            let why = format!(
-                "visual.positional_embedding has {grid_rows} rows, expected a square number plus 1"
-            );
-            return Err(Error::Model { why });
-        }
-        let text_width = shape("ln_final.weight", 1)?[0];
-        for width in [conv[0], text_width] {
-            if width == 0 || !width.is_multiple_of(HEAD) {
-                return Err(Error::Model {
-                    why: format!("width {width} is no multiple of the head width {HEAD}"),
-                });
-            }
-        }
-        let layers = |prefix: &str| {
-            (0..MAX_LAYERS)
-                .take_while(|i| {
-                    weights.shape(&format!("{prefix}.resblocks.{i}.ln_1.weight")).is_some()
-                })
-                .count()
-        };
-        let config = Self {
-            image_size: grid * conv[3],
-            embed_dim: shape("text_projection", 2)?[1],
-            context_length: shape("positional_embedding", 2)?[0],
-            vision: Vision {
-                layers: layers("visual.transformer"),
-                width: conv[0],
-                heads: conv[0] / HEAD,
-                patch_size: conv[3],
-                activation: activation.vision,
-            },
+        let vision = Vision::read(weights, activation.vision)?;
+        let text_width = head_multiple(shape(weights, "ln_final.weight", 1)?[0])?;
+        Ok(Self {
+            image_size: vision.image_size(weights)?,
+            embed_dim: shape(weights, "text_projection", 2)?[1],
+            context_length: shape(weights, "positional_embedding", 2)?[0],
+            vision,
             text: Text {
-                layers: layers("transformer"),
+                layers: blocks(weights, "transformer.resblocks", "ln_1.weight")?,
                 width: text_width,
                 heads: text_width / HEAD,
                 activation: activation.text,
             },
-        };
-        if config.vision.layers == 0 || config.text.layers == 0 {
-            return Err(Error::Model { why: "a tower has no blocks".into() });
-        }
-        Ok(config)
+        })
     }
+
+    /// Numbers in the checkpoint, of the token table's rows only `tokens`. Running statistics do not count.
+    pub fn parameters(&self, tokens: usize) -> usize {
+        let Self { image_size, embed_dim, context_length, vision, text } = self;
+        let transformer = |layers: usize, w: usize| layers * (12 * w * w + 13 * w);
+        let vision = match vision {
+            Vision::Vit(Vit { layers, width, patch_size, .. }) => {
+                let patches = 3 * patch_size.pow(2) + (image_size / patch_size).pow(2) + 2;
+                transformer(*layers, *width) + width * (patches + 4 + embed_dim)
+            }
+            Vision::Resnet(Resnet { layers, width: w, .. }) => {
+                let (stem, last) = (27 * w / 2 + 27 * w * w / 4 + 4 * w, 32 * w);
+                let stages = layers.iter().enumerate().map(|(stage, blocks)| {
+                    let (planes, before) =
+                        (w << stage, if stage == 0 { *w } else { 2 * w << stage });
+                    let block = |inputs: usize| planes * (inputs + 13 * planes + 12);
+                    block(before) + 4 * planes * (before + 2) + (blocks - 1) * block(4 * planes)
+                });
+                let rows = (image_size / REDUCTION).pow(2) + 1 + 3 * (last + 1) + embed_dim;
+                stem + stages.sum::<usize>() + last * rows + embed_dim
+            }
+        };
+        vision
+            + transformer(text.layers, text.width)
+            + text.width * (tokens + context_length + 2 + embed_dim)
+            + 1
+    }
+}
+
+impl Vision {
+    fn read(weights: &dyn Weights, activation: Activation) -> Result<Self> {
+        let resnet = "visual.layer1.0.conv1.weight";
+        if weights.shape(resnet).is_none() {
+            let conv = shape(weights, "visual.conv1.weight", 4)?;
+            let width = head_multiple(conv[0])?;
+            return Ok(Self::Vit(Vit {
+                layers: blocks(weights, "visual.transformer.resblocks", "ln_1.weight")?,
+                width,
+                heads: width / HEAD,
+                patch_size: conv[3],
+                activation,
+            }));
+        }
+        let width = shape(weights, resnet, 4)?[0];
+        let heads = head_multiple(REDUCTION * width)? / HEAD;
+        let mut layers = [0; 4];
+        for (stage, layers) in (1..).zip(&mut layers) {
+            *layers = blocks(weights, &format!("visual.layer{stage}"), "conv1.weight")?;
+        }
+        Ok(Self::Resnet(Resnet { layers, width, heads }))
+    }
+
+    /// Side of the image: it follows from the number of positions.
+    fn image_size(&self, weights: &dyn Weights) -> Result<usize> {
+        let (name, side) = match self {
+            Self::Vit(vit) => ("visual.positional_embedding", vit.patch_size),
+            Self::Resnet(_) => ("visual.attnpool.positional_embedding", REDUCTION),
+        };
+        let rows = shape(weights, name, 2)?[0];
+        let grid = rows.saturating_sub(1).isqrt();
+        if grid == 0 || grid * grid + 1 != rows {
+            let why = format!("{name} has {rows} rows, expected a square number plus 1");
+            return Err(Error::Model { why });
+        }
+        Ok(grid * side)
+    }
+}
+
+/// The shape of `name`, which must have so many dimensions.
+fn shape(weights: &dyn Weights, name: &str, dims: usize) -> Result<Vec<usize>> {
+    let got = weights.shape(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+    if got.len() == dims {
+        Ok(got)
+    } else {
+        Err(Error::Shape { name: name.into(), expected: vec![0; dims], got })
+    }
+}
+
+/// How many blocks `{prefix}.{i}` there are, each with a tensor `leaf`.
+fn blocks(weights: &dyn Weights, prefix: &str, leaf: &str) -> Result<usize> {
+    let there = |i: &usize| weights.shape(&format!("{prefix}.{i}.{leaf}")).is_some();
+    match (0..MAX_LAYERS).take_while(there).count() {
+        0 => Err(Error::MissingTensor { name: format!("{prefix}.0.{leaf}") }),
+        count => Ok(count),
+    }
+}
+
+/// `width` if it is one or more whole heads.
+fn head_multiple(width: usize) -> Result<usize> {
+    if width == 0 || !width.is_multiple_of(HEAD) {
+        let why = format!("width {width} is no multiple of the head width {HEAD}");
+        return Err(Error::Model { why });
+    }
+    Ok(width)
 }
 
 /// What the tensors do not say.

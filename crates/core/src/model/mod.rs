@@ -3,6 +3,8 @@
 pub mod block;
 pub mod clip;
 pub mod config;
+pub mod resnet;
 pub mod text;
+pub mod vision;
 pub mod vit;
 pub mod weights;

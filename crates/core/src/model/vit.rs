@@ -2,14 +2,14 @@
 //! `ln_post` of the class token, projection. It is frozen and has no backward.
 
 use super::block::{Plan, Transformer, Workspace, load_norm, load_projection};
-use super::config::Config;
+use super::config::{Config, Vit};
 use super::weights::Weights;
 use crate::Result;
 use crate::kernels::attention;
 use crate::ops::Ops;
 
 /// The image tower.
-pub struct Vision<O: Ops> {
+pub struct VisionTransformer<O: Ops> {
     conv1: O::Linear,
     /// (grid² + 1, width): the class embedding in row 0, plus the positional embedding.
     base: Vec<f32>,
@@ -22,12 +22,12 @@ pub struct Vision<O: Ops> {
     width: usize,
 }
 
-impl<O: Ops> Vision<O> {
+impl<O: Ops> VisionTransformer<O> {
     /// Reads the tower.
     /// # Errors
     /// Of [`Weights::get`].
-    pub fn load(ops: &O, weights: &dyn Weights, config: &Config) -> Result<Self> {
-        let (width, patch_size) = (config.vision.width, config.vision.patch_size);
+    pub fn load(ops: &O, weights: &dyn Weights, config: &Config, shape: &Vit) -> Result<Self> {
+        let (width, patch_size) = (shape.width, shape.patch_size);
         let rows = (config.image_size / patch_size).pow(2) + 1;
         let filters = [width, 3, patch_size, patch_size];
         let conv1 = weights.matrix("visual.conv1.weight", &filters, 0..width)?;
@@ -42,9 +42,9 @@ impl<O: Ops> Vision<O> {
                 ops,
                 weights,
                 "visual.transformer",
-                config.vision.layers,
+                shape.layers,
                 width,
-                config.vision.activation,
+                shape.activation,
             )?,
             ln_post: load_norm(ops, weights, "visual.ln_post", width)?,
             proj: load_projection(ops, weights, "visual.proj", width, config.embed_dim)?,

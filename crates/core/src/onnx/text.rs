@@ -7,6 +7,7 @@ use super::graph::Graph;
 use super::proto::Dim::{Fixed, Free};
 use super::proto::{Attribute, Type};
 use crate::model::config::Config;
+use crate::ops::Activation;
 use crate::{Error, Result};
 
 /// From `input_ids` (batch, sequence), each text's end being the first of its highest ids: (`token_embeds` (batch,
@@ -86,7 +87,7 @@ fn tower(graph: &mut Graph, config: &Config, embeds: &str, eot: &str) -> Result<
         layers: config.text.layers,
         width,
         heads: config.text.heads,
-        gelu: false,
+        gelu: config.text.activation == Activation::Gelu,
         mask: Some(&mask),
     };
     let x = transformer.build(graph, x)?;

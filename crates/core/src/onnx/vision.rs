@@ -4,13 +4,19 @@ use super::block::Transformer;
 use super::graph::Graph;
 use super::proto::Dim::{Fixed, Free};
 use super::proto::{Attribute, Type};
-use crate::Result;
-use crate::model::config::Config;
+use crate::model::config::{Config, Vision};
+use crate::ops::Activation;
+use crate::{Error, Result};
 
 /// # Errors
 /// A tensor is missing or has another shape.
 pub(super) fn build(graph: &mut Graph, config: &Config) -> Result<String> {
-    let (size, width, patch) = (config.image_size, config.vision.width, config.vision.patch_size);
+    let Vision::Vit(vit) = &config.vision else {
+        return Err(Error::Model {
+            why: "a ResNet image tower; only those of vision transformers are exported".into(),
+        });
+    };
+    let (size, width, patch) = (config.image_size, vit.width, vit.patch_size);
     let rows = (size / patch).pow(2) + 1;
     let shape = [Free("batch"), Fixed(3), Fixed(size), Fixed(size)];
     let pixels = graph.input("pixel_values", Type::F32, &shape);
@@ -37,10 +43,10 @@ pub(super) fn build(graph: &mut Graph, config: &Config) -> Result<String> {
 
     let transformer = Transformer {
         prefix: "visual.transformer",
-        layers: config.vision.layers,
+        layers: vit.layers,
         width,
-        heads: config.vision.heads,
-        gelu: false,
+        heads: vit.heads,
+        gelu: vit.activation == Activation::Gelu,
         mask: None,
     };
     let x = transformer.build(graph, x)?;

@@ -1,8 +1,12 @@
 //! [`Ops`] on the processor: each operation is one call of a kernel.
 
 use super::{Activation, Matrix, Ops};
+use crate::kernels::conv::{self, Window};
 use crate::kernels::{attention, gemm, norm, vector};
 use std::sync::OnceLock;
+
+/// Pixels whose patches are in memory at a time: bounds it at any size of image, and keeps them in a near cache.
+const PIXELS: usize = 384;
 
 /// The processor, all cores where the `parallel` feature is on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -130,6 +134,48 @@ impl Ops for Cpu {
             Activation::QuickGelu => vector::quick_gelu_backward(dx, x),
             Activation::Gelu => vector::gelu_backward(dx, x),
         }
+    }
+
+    fn conv(
+        &self,
+        y: &mut Vec<f32>,
+        x: &Vec<f32>,
+        layer: &Linear,
+        window: Window,
+        patches: &mut Vec<f32>,
+        accumulate: bool,
+        relu: bool,
+    ) {
+        let (k, n) = (layer.forward.k(), layer.forward.n());
+        let channels = k / window.patch(1);
+        let images = x.len() / (window.size * window.size * channels);
+        y.resize(images * window.out() * window.out() * n, 0.0);
+        for (i, y) in y.chunks_mut(PIXELS * n).enumerate() {
+            let rows = y.len() / n;
+            let seen = if window.kernel == 1 && window.stride == 1 {
+                &x[i * PIXELS * k..][..rows * k]
+            } else {
+                patches.resize(rows * k, 0.0);
+                conv::im2col(patches, x, window, channels, i * PIXELS);
+                &*patches
+            };
+            gemm::gemm(y, seen, &layer.forward, layer.bias.as_deref(), accumulate);
+            if relu {
+                conv::relu(y);
+            }
+        }
+    }
+
+    fn average_pool(
+        &self,
+        y: &mut Vec<f32>,
+        x: &Vec<f32>,
+        size: usize,
+        window: usize,
+        channels: usize,
+    ) {
+        y.resize(x.len() / (window * window), 0.0);
+        conv::average_pool(y, x, size, window, channels);
     }
 
     fn gather(&self, y: &mut Vec<f32>, x: &Vec<f32>, rows: &Vec<u32>, width: usize) {

@@ -8,6 +8,7 @@ pub mod normalize;
 
 pub use cpu::Cpu;
 
+use crate::kernels::conv::Window;
 use crate::kernels::{attention, gemm};
 use serde::Serialize;
 
@@ -115,6 +116,27 @@ pub trait Ops: Send + Sync {
     fn activation(&self, y: &mut Self::Buffer, x: &Self::Buffer, activation: Activation);
     /// `dx` *= the derivative at `x`.
     fn activation_backward(&self, dx: &mut Self::Buffer, x: &Self::Buffer, activation: Activation);
+    /// `y` = the convolution of square maps `x` (batch·size², channels), or `y` += that, then max(0, `y`) if `relu`.
+    /// A row of the layer's weight is a filter in the order (y, x, channel); `patches` is room to work in.
+    fn conv(
+        &self,
+        y: &mut Self::Buffer,
+        x: &Self::Buffer,
+        layer: &Self::Linear,
+        window: Window,
+        patches: &mut Self::Buffer,
+        accumulate: bool,
+        relu: bool,
+    );
+    /// `y` = the means of the `window`² squares of `x` (batch·`size`², `channels`), side by side.
+    fn average_pool(
+        &self,
+        y: &mut Self::Buffer,
+        x: &Self::Buffer,
+        size: usize,
+        window: usize,
+        channels: usize,
+    );
     /// Row i of `y` = row `rows[i]` of `x`, each `width` long.
     fn gather(&self, y: &mut Self::Buffer, x: &Self::Buffer, rows: &Self::Rows, width: usize);
     /// Row `rows[i]` of `y` += row i of `x`; the rows are distinct.

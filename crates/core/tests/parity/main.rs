@@ -2,6 +2,7 @@
 //! `COCOOP_PARITY_DIR` names the directory (default: the repository's `fixtures/`); `COCOOP_FULL=1` adds the slow cases;
 //! `cargo test --test parity -- TEXT` runs only the cases whose name holds TEXT.
 
+mod batch_norm;
 mod clip_family;
 mod preprocess;
 mod sampling;

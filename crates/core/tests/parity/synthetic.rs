@@ -7,22 +7,56 @@ use cocoop_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A CLIP with a vision transformer: resolution, `embed_dim`, vision (layers, width, patch), text (layers, width).
+/// A CLIP: resolution, `embed_dim`, image tower, text (layers, width).
 pub struct Dims {
     pub image_size: usize,
     embed_dim: usize,
-    vision: (usize, usize, usize),
+    vision: Vision,
     text: (usize, usize),
+}
+
+#[derive(Clone, Copy)]
+enum Vision {
+    /// (layers, width, patch)
+    Vit(usize, usize, usize),
+    /// (blocks of each stage, width)
+    Resnet([usize; 4], usize),
+}
+
+/// The dimensions of an image tower that is a ResNet.
+pub struct Resnet {
+    pub layers: [usize; 4],
+    pub width: usize,
+    pub embed_dim: usize,
+}
+
+impl Dims {
+    /// The image tower, if it is a ResNet.
+    pub fn resnet(&self) -> Option<Resnet> {
+        match self.vision {
+            Vision::Vit(..) => None,
+            Vision::Resnet(layers, width) => {
+                Some(Resnet { layers, width, embed_dim: self.embed_dim })
+            }
+        }
+    }
 }
 
 /// The dimensions of the models that the cases name.
 pub fn dims(model: &str) -> Option<Dims> {
+    use Vision::{Resnet, Vit};
     let (image_size, embed_dim, vision, text) = match model {
-        "tiny-vit" => (32, 64, (3, 128, 8), (3, 128)),
-        "ViT-B/32" => (224, 512, (12, 768, 32), (12, 512)),
-        "ViT-B/16" => (224, 512, (12, 768, 16), (12, 512)),
-        "ViT-L/14" => (224, 768, (24, 1024, 14), (12, 768)),
-        "ViT-L/14@336px" => (336, 768, (24, 1024, 14), (12, 768)),
+        "tiny-vit" => (32, 64, Vit(3, 128, 8), (3, 128)),
+        "tiny-rn" => (64, 64, Resnet([1, 2, 1, 1], 16), (3, 128)),
+        "ViT-B/32" => (224, 512, Vit(12, 768, 32), (12, 512)),
+        "ViT-B/16" => (224, 512, Vit(12, 768, 16), (12, 512)),
+        "ViT-L/14" => (224, 768, Vit(24, 1024, 14), (12, 768)),
+        "ViT-L/14@336px" => (336, 768, Vit(24, 1024, 14), (12, 768)),
+        "RN50" => (224, 1024, Resnet([3, 4, 6, 3], 64), (12, 512)),
+        "RN101" => (224, 512, Resnet([3, 4, 23, 3], 64), (12, 512)),
+        "RN50x4" => (288, 640, Resnet([4, 6, 10, 6], 80), (12, 640)),
+        "RN50x16" => (384, 768, Resnet([6, 8, 18, 8], 96), (12, 768)),
+        "RN50x64" => (448, 1024, Resnet([3, 15, 36, 10], 128), (12, 1024)),
         _ => return None,
     };
     Some(Dims { image_size, embed_dim, vision, text })
@@ -69,22 +103,38 @@ impl Weights for Synthetic {
     }
 }
 
+/// A synthetic model of which some tensors have other values.
+pub struct Changed {
+    pub model: Synthetic,
+    pub tensors: BTreeMap<String, Vec<f64>>,
+}
+
+impl Weights for Changed {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.model.shape(name)
+    }
+
+    fn get(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>> {
+        let values = self.model.get(name, expected)?;
+        let changed = self.tensors.get(name).map(|new| new.iter().map(|&x| x as f32).collect());
+        Ok(changed.unwrap_or(values))
+    }
+
+    fn sha256(&self) -> String {
+        self.model.sha256()
+    }
+}
+
 /// The names and shapes of a whole model.
 fn shapes(dims: &Dims) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
     let mut add = |name: &str, shape: &[usize]| {
         shapes.insert(name.to_string(), shape.to_vec());
     };
-    let (layers, width, patch) = dims.vision;
-    let grid = dims.image_size / patch;
     add("logit_scale", &[]);
-    add("visual.conv1.weight", &[width, 3, patch, patch]);
-    add("visual.class_embedding", &[width]);
-    add("visual.positional_embedding", &[grid * grid + 1, width]);
-    add("visual.proj", &[width, dims.embed_dim]);
-    for norm in ["visual.ln_pre", "visual.ln_post"] {
-        add(&format!("{norm}.weight"), &[width]);
-        add(&format!("{norm}.bias"), &[width]);
+    match dims.vision {
+        Vision::Vit(layers, width, patch) => vit(&mut add, dims, layers, width, patch),
+        Vision::Resnet(layers, width) => resnet(&mut add, dims, layers, width),
     }
     let (text_layers, text_width) = dims.text;
     add("token_embedding.weight", &[49408, text_width]);
@@ -92,33 +142,91 @@ fn shapes(dims: &Dims) -> BTreeMap<String, Vec<usize>> {
     add("ln_final.weight", &[text_width]);
     add("ln_final.bias", &[text_width]);
     add("text_projection", &[text_width, dims.embed_dim]);
-    for (prefix, layers, w) in
-        [("visual.transformer", layers, width), ("transformer", text_layers, text_width)]
-    {
-        for i in 0..layers {
-            for (leaf, shape) in [
-                ("ln_1.weight", vec![w]),
-                ("ln_1.bias", vec![w]),
-                ("attn.in_proj_weight", vec![3 * w, w]),
-                ("attn.in_proj_bias", vec![3 * w]),
-                ("attn.out_proj.weight", vec![w, w]),
-                ("attn.out_proj.bias", vec![w]),
-                ("ln_2.weight", vec![w]),
-                ("ln_2.bias", vec![w]),
-                ("mlp.c_fc.weight", vec![4 * w, w]),
-                ("mlp.c_fc.bias", vec![4 * w]),
-                ("mlp.c_proj.weight", vec![w, 4 * w]),
-                ("mlp.c_proj.bias", vec![w]),
-            ] {
-                add(&format!("{prefix}.resblocks.{i}.{leaf}"), &shape);
-            }
-        }
-    }
+    transformer(&mut add, "transformer", text_layers, text_width);
     shapes
 }
 
+fn norm(add: &mut impl FnMut(&str, &[usize]), name: &str, width: usize) {
+    add(&format!("{name}.weight"), &[width]);
+    add(&format!("{name}.bias"), &[width]);
+}
+
+fn vit(
+    add: &mut impl FnMut(&str, &[usize]),
+    dims: &Dims,
+    layers: usize,
+    width: usize,
+    patch: usize,
+) {
+    let grid = dims.image_size / patch;
+    add("visual.conv1.weight", &[width, 3, patch, patch]);
+    add("visual.class_embedding", &[width]);
+    add("visual.positional_embedding", &[grid * grid + 1, width]);
+    add("visual.proj", &[width, dims.embed_dim]);
+    norm(add, "visual.ln_pre", width);
+    norm(add, "visual.ln_post", width);
+    transformer(add, "visual.transformer", layers, width);
+}
+
+fn transformer(add: &mut impl FnMut(&str, &[usize]), prefix: &str, layers: usize, w: usize) {
+    for i in 0..layers {
+        for (leaf, shape) in [
+            ("ln_1.weight", vec![w]),
+            ("ln_1.bias", vec![w]),
+            ("attn.in_proj_weight", vec![3 * w, w]),
+            ("attn.in_proj_bias", vec![3 * w]),
+            ("attn.out_proj.weight", vec![w, w]),
+            ("attn.out_proj.bias", vec![w]),
+            ("ln_2.weight", vec![w]),
+            ("ln_2.bias", vec![w]),
+            ("mlp.c_fc.weight", vec![4 * w, w]),
+            ("mlp.c_fc.bias", vec![4 * w]),
+            ("mlp.c_proj.weight", vec![w, 4 * w]),
+            ("mlp.c_proj.bias", vec![w]),
+        ] {
+            add(&format!("{prefix}.resblocks.{i}.{leaf}"), &shape);
+        }
+    }
+}
+
+fn resnet(add: &mut impl FnMut(&str, &[usize]), dims: &Dims, layers: [usize; 4], width: usize) {
+    let mut conv = |name: &str, bn: &str, [out, inputs, kernel]: [usize; 3]| {
+        add(&format!("visual.{name}.weight"), &[out, inputs, kernel, kernel]);
+        for leaf in ["weight", "bias", "running_mean", "running_var"] {
+            add(&format!("visual.{bn}.{leaf}"), &[out]);
+        }
+    };
+    conv("conv1", "bn1", [width / 2, 3, 3]);
+    conv("conv2", "bn2", [width / 2, width / 2, 3]);
+    conv("conv3", "bn3", [width, width / 2, 3]);
+    let mut channels = width;
+    for (stage, blocks) in layers.into_iter().enumerate() {
+        let planes = width << stage;
+        for i in 0..blocks {
+            let block = format!("layer{}.{i}", stage + 1);
+            for (conv_leaf, bn, shape) in [
+                ("conv1", "bn1", [planes, channels, 1]),
+                ("conv2", "bn2", [planes, planes, 3]),
+                ("conv3", "bn3", [4 * planes, planes, 1]),
+                ("downsample.0", "downsample.1", [4 * planes, channels, 1]),
+            ] {
+                if i == 0 || conv_leaf != "downsample.0" {
+                    conv(&format!("{block}.{conv_leaf}"), &format!("{block}.{bn}"), shape);
+                }
+            }
+            channels = 4 * planes;
+        }
+    }
+    let grid = dims.image_size / 32;
+    add("visual.attnpool.positional_embedding", &[grid * grid + 1, channels]);
+    for (leaf, out) in [("q", channels), ("k", channels), ("v", channels), ("c", dims.embed_dim)] {
+        add(&format!("visual.attnpool.{leaf}_proj.weight"), &[out, channels]);
+        add(&format!("visual.attnpool.{leaf}_proj.bias"), &[out]);
+    }
+}
+
 /// The values of tensor `name`, by the rules of `fixtures/README.md`.
-fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
+pub fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
     let leaf = name.rsplit('.').next().unwrap_or(name);
     let len = shape.iter().product();
     if name == "logit_scale" {
@@ -129,6 +237,9 @@ fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
         signed(name, len).into_iter().map(move |s| scale * s).collect()
     };
     match leaf {
+        // 0.5 + u, where s = 2u - 1
+        "running_var" => signed(name, len).into_iter().map(|s| 0.5 + (s + 1.0) / 2.0).collect(),
+        "running_mean" => uniform(0.1),
         "weight" if shape.len() == 1 => {
             signed(name, len).into_iter().map(|s| 1.0 + 0.1 * s).collect()
         }
