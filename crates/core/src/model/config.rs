@@ -111,7 +111,7 @@ impl Config {
                 let (stem, last) = (27 * w / 2 + 27 * w * w / 4 + 4 * w, 32 * w);
                 let stages = layers.iter().enumerate().map(|(stage, blocks)| {
                     let (planes, before) =
-                        (w << stage, if stage == 0 { *w } else { 2 * w << stage });
+                        (w << stage, if stage == 0 { *w } else { (2 * w) << stage });
                     let block = |inputs: usize| planes * (inputs + 13 * planes + 12);
                     block(before) + 4 * planes * (before + 2) + (blocks - 1) * block(4 * planes)
                 });
