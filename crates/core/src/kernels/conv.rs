@@ -217,7 +217,7 @@ mod tests {
         for n in 0..=33 {
             let mut x: Vec<f32> = (0..n).map(|i| i as f32 - 9.5).collect();
             relu(&mut x);
-            assert!((0..n).all(|i| x[i] == (i as f32 - 9.5).max(0.0)));
+            assert_eq!(x, (0..n).map(|i| (i as f32 - 9.5).max(0.0)).collect::<Vec<_>>());
         }
         let mut x = [f32::NAN, -1.0, f32::INFINITY, -0.0];
         relu(&mut x);

@@ -1,9 +1,11 @@
 //! CLIP's ResNet as the runs on `tiny-rn` were recorded: with the image tower in training mode, so that batch
 //! normalisation uses the statistics of the batch and moves the running ones (PyTorch's momentum, 0.1). The trainers of
-//! `CoOp` put only the prompt learner in training mode, and so does this project: the engine has no such tower. Hence
+//! CoOp put only the prompt learner in training mode, and so does this project: the engine has no such tower. Hence
 //! this plain reference, in f64, for the features of a recorded step, and its statistics for the engine's own tower.
 
-use crate::synthetic::{Resnet, tensor};
+use crate::synthetic::{Dims, Synthetic, Vision, tensor};
+use cocoop_core::Result;
+use cocoop_core::model::weights::Weights;
 use std::collections::BTreeMap;
 
 const EPS: f64 = 1e-5;
@@ -11,9 +13,33 @@ const MOMENTUM: f64 = 0.1;
 
 /// The tower and what its batch normalisations have seen.
 pub struct Tower {
-    shape: Resnet,
+    layers: [usize; 4],
+    width: usize,
+    embed_dim: usize,
     /// `running_mean` and `running_var` by name.
     pub running: BTreeMap<String, Vec<f64>>,
+}
+
+/// A synthetic model of which some tensors have other values.
+pub struct Changed {
+    pub model: Synthetic,
+    pub tensors: BTreeMap<String, Vec<f64>>,
+}
+
+impl Weights for Changed {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.model.shape(name)
+    }
+
+    fn get(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>> {
+        let values = self.model.get(name, expected)?;
+        let changed = self.tensors.get(name).map(|new| new.iter().map(|&x| x as f32).collect());
+        Ok(changed.unwrap_or(values))
+    }
+
+    fn sha256(&self) -> String {
+        self.model.sha256()
+    }
 }
 
 /// One map for each image, (channels, side²).
@@ -24,20 +50,22 @@ struct Maps {
 }
 
 impl Tower {
-    pub fn new(shape: Resnet) -> Self {
-        Self { shape, running: BTreeMap::new() }
+    /// Nothing if the image tower is no ResNet.
+    pub fn new(dims: &Dims) -> Option<Self> {
+        let Vision::Resnet(layers, width) = dims.vision else { return None };
+        Some(Self { layers, width, embed_dim: dims.embed_dim, running: BTreeMap::new() })
     }
 
     /// The unnormalised features of `images`, each (3, side, side), one after the other.
     pub fn encode(&mut self, images: &[Vec<f32>]) -> Vec<f32> {
         let side = (images[0].len() / 3).isqrt();
         let images = images.iter().map(|image| image.iter().copied().map(f64::from).collect());
-        let w = self.shape.width;
+        let w = self.width;
         let mut x = Maps { images: images.collect(), channels: 3, side };
         x = self.conv(&x, "conv1", "bn1", [w / 2, 3, 2]).relu();
         x = self.conv(&x, "conv2", "bn2", [w / 2, 3, 1]).relu();
         x = self.conv(&x, "conv3", "bn3", [w, 3, 1]).relu().pool();
-        for (stage, blocks) in self.shape.layers.into_iter().enumerate() {
+        for (stage, blocks) in self.layers.into_iter().enumerate() {
             for i in 0..blocks {
                 let (name, planes) = (format!("layer{}.{i}", stage + 1), w << stage);
                 x = self.bottleneck(x, &name, planes, stage > 0 && i == 0);
@@ -65,8 +93,7 @@ impl Tower {
     /// A convolution and the batch normalisation after it.
     fn conv(&mut self, x: &Maps, conv: &str, bn: &str, [out, kernel, stride]: [usize; 3]) -> Maps {
         let inputs = x.channels;
-        let weight =
-            tensor(&format!("visual.{conv}.weight"), &[out, inputs, kernel, kernel]);
+        let weight = tensor(&format!("visual.{conv}.weight"), &[out, inputs, kernel, kernel]);
         let (side, pad) = (x.side / stride, kernel / 2);
         let one = |map: &Vec<f64>| {
             let mut y = vec![0.0; out * side * side];
@@ -101,7 +128,8 @@ impl Tower {
             let mean = values().sum::<f64>() / n;
             let squares = values().map(|v| (v - mean).powi(2)).sum::<f64>();
             for (leaf, seen) in [("running_mean", mean), ("running_var", squares / (n - 1.0))] {
-                let kept = self.running.entry(format!("{name}.{leaf}")).or_insert_with(|| read(leaf));
+                let kept =
+                    self.running.entry(format!("{name}.{leaf}")).or_insert_with(|| read(leaf));
                 kept[c] += MOMENTUM * (seen - kept[c]);
             }
             let scale = gain[c] / (squares / n + EPS).sqrt();
@@ -133,8 +161,8 @@ impl Tower {
             .collect()
         };
         let q = linear(&tokens[0], "q", width);
-        let [k, v] =
-            ["k", "v"].map(|leaf| tokens.iter().map(|x| linear(x, leaf, width)).collect::<Vec<_>>());
+        let [k, v] = ["k", "v"]
+            .map(|leaf| tokens.iter().map(|x| linear(x, leaf, width)).collect::<Vec<_>>());
         let mut out = vec![0.0; width];
         for (head, out) in out.chunks_exact_mut(64).enumerate() {
             let own = head * 64..head * 64 + 64;
@@ -149,7 +177,7 @@ impl Tower {
                 out.iter_mut().zip(&v[own.clone()]).for_each(|(o, v)| *o += weight / sum * v);
             }
         }
-        linear(&out, "c", self.shape.embed_dim).into_iter().map(|x| x as f32).collect()
+        linear(&out, "c", self.embed_dim).into_iter().map(|x| x as f32).collect()
     }
 }
 
@@ -168,7 +196,9 @@ impl Maps {
                 (channel * from + 2 * row) * from + 2 * column
             };
             let corners = (0..self.channels * side * side).map(corner);
-            corners.map(|at| (map[at] + map[at + 1] + map[at + from] + map[at + from + 1]) / 4.0).collect()
+            corners
+                .map(|at| (map[at] + map[at + 1] + map[at + from] + map[at + from + 1]) / 4.0)
+                .collect()
         };
         Self { images: self.images.iter().map(one).collect(), side, ..self }
     }

@@ -10,36 +10,18 @@ use std::sync::Arc;
 /// A CLIP: resolution, `embed_dim`, image tower, text (layers, width).
 pub struct Dims {
     pub image_size: usize,
-    embed_dim: usize,
-    vision: Vision,
+    pub embed_dim: usize,
+    pub vision: Vision,
     text: (usize, usize),
 }
 
+/// The image tower.
 #[derive(Clone, Copy)]
-enum Vision {
+pub enum Vision {
     /// (layers, width, patch)
     Vit(usize, usize, usize),
     /// (blocks of each stage, width)
     Resnet([usize; 4], usize),
-}
-
-/// The dimensions of an image tower that is a ResNet.
-pub struct Resnet {
-    pub layers: [usize; 4],
-    pub width: usize,
-    pub embed_dim: usize,
-}
-
-impl Dims {
-    /// The image tower, if it is a ResNet.
-    pub fn resnet(&self) -> Option<Resnet> {
-        match self.vision {
-            Vision::Vit(..) => None,
-            Vision::Resnet(layers, width) => {
-                Some(Resnet { layers, width, embed_dim: self.embed_dim })
-            }
-        }
-    }
 }
 
 /// The dimensions of the models that the cases name.
@@ -100,28 +82,6 @@ impl Weights for Synthetic {
 
     fn sha256(&self) -> String {
         self.1.clone()
-    }
-}
-
-/// A synthetic model of which some tensors have other values.
-pub struct Changed {
-    pub model: Synthetic,
-    pub tensors: BTreeMap<String, Vec<f64>>,
-}
-
-impl Weights for Changed {
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.model.shape(name)
-    }
-
-    fn get(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>> {
-        let values = self.model.get(name, expected)?;
-        let changed = self.tensors.get(name).map(|new| new.iter().map(|&x| x as f32).collect());
-        Ok(changed.unwrap_or(values))
-    }
-
-    fn sha256(&self) -> String {
-        self.model.sha256()
     }
 }
 
@@ -238,7 +198,7 @@ pub fn tensor(name: &str, shape: &[usize]) -> Vec<f32> {
     };
     match leaf {
         // 0.5 + u, where s = 2u - 1
-        "running_var" => signed(name, len).into_iter().map(|s| 0.5 + (s + 1.0) / 2.0).collect(),
+        "running_var" => signed(name, len).into_iter().map(|s| 0.5 + 0.5 * (s + 1.0)).collect(),
         "running_mean" => uniform(0.1),
         "weight" if shape.len() == 1 => {
             signed(name, len).into_iter().map(|s| 1.0 + 0.1 * s).collect()

@@ -3,10 +3,13 @@
 //! without sharing: loss, gradients and the logits after it must agree with the trie's within 1e-5. (Later steps would
 //! measure how a run amplifies rounding, not the trie.)
 
-use crate::synthetic::{clip, dims, image};
+use crate::batch_norm::{Changed, Tower};
+use crate::synthetic::{clip, dims, image, weights};
 use crate::{Case, Outcome, read_json, relative_error};
 use cocoop_core::model::block::Workspace;
+use cocoop_core::model::clip::Clip;
 use cocoop_core::model::weights::{read_header, to_f32};
+use cocoop_core::ops::{Cpu, normalize};
 use cocoop_core::prompt::learned::Learned;
 use cocoop_core::prompt::learner::{Learner, MetaNet};
 use cocoop_core::prompt::template::ClassTokenPosition;
@@ -16,6 +19,7 @@ use cocoop_core::train::step;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Agreement with the original.
 const LIMIT: f64 = 2e-4;
@@ -65,7 +69,7 @@ fn pair(path: &Path) -> Vec<Case> {
         Some(Ok(run)) => run,
     };
     if dims(&run.model).is_none() {
-        return vec![Case::unsupported(name, "no such image tower yet")];
+        return vec![Case::unreadable(name, format!("no synthetic model {}", run.model))];
     }
     let tensors = match tensors(&path.with_extension("safetensors")) {
         Err(why) => return vec![Case::unreadable(name, why)],
@@ -116,9 +120,17 @@ fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
     let tokens = &clip.tokens(&learned.token_ids()).expect("the synthetic tensors are whole");
     let mut work = Workspace::training(clip.config.text.layers);
     let mut image_work = Workspace::inference();
-    let mut features = |indices: &[usize]| {
-        let pixels: Vec<f32> = indices.iter().flat_map(|&k| image(k, dims.image_size)).collect();
-        clip.image_features(&mut image_work, &pixels).expect("as above")
+    let mut training_tower = Tower::new(&dims);
+    let images = |indices: &[usize]| -> Vec<Vec<f32>> {
+        indices.iter().map(|&k| image(k, dims.image_size)).collect()
+    };
+    let mut features = |indices: &[usize]| match &mut training_tower {
+        None => clip.image_features(&mut image_work, &images(indices).concat()).expect("as above"),
+        Some(tower) => {
+            let mut features = tower.encode(&images(indices));
+            normalize::forward(&mut features, clip.config.embed_dim);
+            features
+        }
     };
     let mut trace = Trace { losses: Vec::new(), tensors: BTreeMap::new() };
     for ((indices, labels), &lr) in run.image_index.iter().zip(&run.labels).zip(&run.lrs) {
@@ -132,9 +144,15 @@ fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
         sgd.step(&mut learned.learner, &step.gradient, lr);
     }
     keep(&mut trace, "final", &learned.learner);
-    let forward = learned
-        .forward(&clip, tokens, &mut work, &features(&run.image_index[0]))
+    let moved =
+        training_tower.map(|tower| Changed { model: weights(&dims, ""), tensors: tower.running });
+    let moved = moved.map(|moved| Clip::load(Cpu, Arc::new(moved), "").expect("as above"));
+    let features = moved
+        .as_ref()
+        .unwrap_or(&clip)
+        .image_features(&mut image_work, &images(&run.image_index[0]).concat())
         .expect("as above");
+    let forward = learned.forward(&clip, tokens, &mut work, &features).expect("as above");
     trace.tensors.insert("final.logits".into(), forward.logits);
     trace
 }
