@@ -23,6 +23,7 @@ export const ERRORS = {
   bad_checkpoint: { status: 422, title: 'The checkpoint cannot be used' },
   diverged: { status: 422, title: 'Training diverged' },
   cancelled: { status: 503, title: 'Stopped before it was done' },
+  io: { status: 500, title: 'Reading or writing failed' },
   // TypeScript and HTTP
   bad_request: { status: 400, title: 'The request cannot be read' },
   unauthorized: { status: 401, title: 'The admin key is missing or wrong' },
@@ -39,7 +40,6 @@ export const ERRORS = {
   store_unavailable: { status: 503, title: 'The store does not answer' },
   hash_mismatch: { status: 500, title: 'Stored bytes are not those that were written' },
   bad_store: { status: 500, title: 'The store holds something unreadable' },
-  io: { status: 500, title: 'Reading or writing failed' },
   disposed: { status: 500, title: 'Used after it was disposed' },
   no_addon: { status: 500, title: 'The native addon is not available' },
   engine_failed: { status: 500, title: 'The engine stopped' },

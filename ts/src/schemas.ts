@@ -53,13 +53,16 @@ export type BundleMetadata = z.infer<typeof BundleMetadata>
 
 const Activation = z.enum(['quick_gelu', 'gelu'])
 
-/** What a loaded model says of itself. `logit_scale` is the logarithm, as stored in the checkpoint. */
+/**
+ * What a loaded model says of itself. `logit_scale` is the logarithm, as stored in the checkpoint, or null where the files
+ * hold one tower alone; the other tower has no layers.
+ */
 export const ModelInfo = z.strictObject({
   sha256: Sha256,
   image_size: count,
   embed_dim: count,
   context_length: count,
-  logit_scale: z.number(),
+  logit_scale: z.number().nullable(),
   parameters: count,
   vision: z.discriminatedUnion('kind', [
     z.strictObject({

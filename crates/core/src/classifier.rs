@@ -52,6 +52,9 @@ impl<O: Ops> Classifier<O> {
         mut bundle: Bundle,
         classnames: Option<Vec<String>>,
     ) -> Result<Self> {
+        if clip.logit_scale.is_nan() {
+            return Err(Error::MissingTensor { name: "logit_scale".into() });
+        }
         let Metadata { model, prompt, method, .. } = &bundle.metadata;
         if model.sha256 != clip.sha256() {
             let (id, expected, got) =

@@ -49,6 +49,8 @@ pub enum Error {
     Diverged { loss: f32, epoch: usize, batch: usize },
     #[error("cancelled")]
     Cancelled,
+    #[error("{path}: {why}")]
+    Io { path: String, why: String },
 }
 
 impl Error {
@@ -75,11 +77,12 @@ impl Error {
             Self::Checkpoint { .. } => "bad_checkpoint",
             Self::Diverged { .. } => "diverged",
             Self::Cancelled => "cancelled",
+            Self::Io { .. } => "io",
         }
     }
 
     /// Every word of [`Error::code`], so that the other sides can prove that they know them all.
-    pub const CODES: [&'static str; 20] = [
+    pub const CODES: [&'static str; 21] = [
         "bad_shape",
         "bad_dtype",
         "missing_tensor",
@@ -100,5 +103,6 @@ impl Error {
         "bad_checkpoint",
         "diverged",
         "cancelled",
+        "io",
     ];
 }

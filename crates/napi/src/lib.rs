@@ -8,6 +8,7 @@
 )]
 
 mod job;
+mod mapped;
 
 use cocoop_core::bundle::Bundle;
 use cocoop_core::classifier;
@@ -90,6 +91,15 @@ impl Model {
     pub fn load(weights: Uint8Array, config: String) -> AsyncTask<Job<Model>> {
         let weights = weights.to_vec();
         run(move || Ok(Self { clip: Arc::new(Clip::open(weights.into(), &config)?) }))
+    }
+
+    /// Opens a model from its files, mapped into memory, and the text of its config.
+    #[napi(ts_return_type = "Promise<Model>")]
+    pub fn open(paths: Vec<String>, config: String) -> AsyncTask<Job<Model>> {
+        run(move || {
+            let clip = Clip::open_parts(mapped::parts(&paths)?, &config)?;
+            Ok(Self { clip: Arc::new(clip) })
+        })
     }
 
     /// JSON `ModelInfo`.

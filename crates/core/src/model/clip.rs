@@ -3,9 +3,10 @@
 
 use super::block::Workspace;
 use super::config::Config;
+use super::tensors::tensors;
 use super::text::{Text, TokenTable};
 use super::vision::Vision;
-use super::weights::{File, TOKEN_TABLE, Weights};
+use super::weights::{Files, Part, TOKEN_TABLE, Weights};
 use crate::input::{image, tokenizer, transform};
 use crate::ops::{Cpu, Ops, normalize};
 use crate::{Error, Result};
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub struct Clip<O: Ops = Cpu> {
     /// Its dimensions.
     pub config: Config,
-    /// The log of the logits' scale, as in the checkpoint.
+    /// The log of the logits' scale, as in the checkpoint; NaN if that is one tower alone.
     pub logit_scale: f32,
     /// Where it computes.
     pub ops: O,
@@ -35,12 +36,24 @@ pub struct Clip<O: Ops = Cpu> {
 }
 
 impl Clip<Cpu> {
-    /// Opens a model from the bytes of a safetensors file (`OpenAI`'s or Hugging Face's names; f32, f16, bf16) and the
-    /// text of its `config.json` (or "").
+    /// Opens a model from the bytes of one file and the text of its config: [`Self::open_parts`].
     /// # Errors
-    /// [`Error::Safetensors`], [`Error::Model`], or of [`Weights::get`].
+    /// As [`Self::open_parts`].
     pub fn open(bytes: Bytes, config_json: &str) -> Result<Self> {
-        Self::load(Cpu, Arc::new(File::open(bytes)?), config_json)
+        Self::open_parts(vec![Part { name: String::new(), bytes }], config_json)
+    }
+
+    /// Opens a model from its files (safetensors, sharded or not, or a PyTorch archive; all names of
+    /// [`super::weights::names`]; f32, f16, bf16) and the text of its config: Hugging Face's `config.json`,
+    /// `open_clip_config.json`, or nothing for `OpenAI`'s own files.
+    /// # Errors
+    /// [`Error::Safetensors`], [`Error::Model`]; of [`Weights::get`]; of [`Files::check`].
+    pub fn open_parts(parts: Vec<Part>, config_json: &str) -> Result<Self> {
+        let files = Files::open(parts)?;
+        files.check_config(config_json)?;
+        let config = Config::read(&files, config_json)?;
+        files.check(&tensors(&config, files.tokens()))?;
+        Self::load(Cpu, Arc::new(files), config_json)
     }
 }
 
@@ -50,7 +63,11 @@ impl<O: Ops> Clip<O> {
     /// [`Error::Model`], or of [`Weights::get`].
     pub fn load(ops: O, weights: Arc<dyn Weights>, config_json: &str) -> Result<Self> {
         let config = Config::read(weights.as_ref(), config_json)?;
-        let logit_scale = weights.get("logit_scale", &[])?[0];
+        let one_tower = config.image_size == 0 || config.text.layers == 0;
+        let logit_scale = match weights.shape("logit_scale") {
+            None if one_tower => f32::NAN,
+            _ => weights.get("logit_scale", &[])?[0],
+        };
         let tokens =
             weights.shape(TOKEN_TABLE).and_then(|shape| shape.first().copied()).unwrap_or(0);
         Ok(Self {
@@ -76,6 +93,7 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// Of [`Weights::get`], until it could be loaded.
     pub fn image(&self) -> Result<&Vision<O>> {
+        require(self.config.image_size, "visual.conv1.weight")?;
         loaded(&self.image, || Vision::load(&self.ops, self.source().as_ref(), &self.config))
     }
 
@@ -83,6 +101,7 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// As [`Self::image`].
     pub fn text(&self) -> Result<&Text<O>> {
+        require(self.config.text.layers, TOKEN_TABLE)?;
         loaded(&self.text, || Text::load(&self.ops, self.source().as_ref(), &self.config))
     }
 
@@ -90,6 +109,7 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// Of [`Weights::token_rows`]; [`Error::Model`] if a sparse table contradicts itself.
     pub fn tokens(&self, ids: &BTreeSet<u32>) -> Result<TokenTable> {
+        require(self.config.text.layers, TOKEN_TABLE)?;
         let (source, width) = (self.source(), self.config.text.width);
         let known = loaded(&self.token_ids, || {
             let known = source.token_ids()?;
@@ -122,13 +142,19 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// Of [`Weights::get`].
     pub fn settle(&self) -> Result<()> {
-        self.image()?;
-        self.text()?;
         let (source, width) = (self.source(), self.config.text.width);
+        if self.config.image_size > 0 {
+            self.image()?;
+        }
+        let mut table = Vec::new();
+        if width > 0 {
+            self.text()?;
+            table = source.get(TOKEN_TABLE, &[self.tokens, width])?;
+        }
         let kept = Kept {
             shape: vec![self.tokens, width],
             ids: source.token_ids()?,
-            table: source.get(TOKEN_TABLE, &[self.tokens, width])?,
+            table,
             sha256: self.sha256().into(),
         };
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(kept);
@@ -155,6 +181,7 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// As [`Self::embed`].
     pub fn view(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        require(self.config.image_size, "visual.conv1.weight")?;
         transform::view_of_file(bytes, &image::Limits::default(), self.config.image_size)
     }
 
@@ -179,6 +206,11 @@ impl<O: Ops> Clip<O> {
         info["text"]["tokens_known"] = json!(tokens);
         info
     }
+}
+
+/// Refuses to use a tower that the files do not hold: its `size` is 0, and `tensor` is missing.
+fn require(size: usize, tensor: &str) -> Result<()> {
+    if size > 0 { Ok(()) } else { Err(Error::MissingTensor { name: tensor.into() }) }
 }
 
 /// What is in `cell`, or what `load` gives now. A failure is not kept: what was missing may come.

@@ -2,7 +2,9 @@
 //! in the tensors and comes from `config.json`.
 
 use super::resnet::REDUCTION;
-use super::weights::Weights;
+use super::stated;
+use super::tensors::tensors;
+use super::weights::{TOKEN_TABLE, Weights};
 use crate::kernels::attention::HEAD;
 use crate::ops::Activation;
 use crate::{Error, Result};
@@ -76,58 +78,73 @@ pub struct Text {
 }
 
 impl Config {
-    /// Reads the dimensions from the shapes in `weights`; `json` is the text of `config.json`, or empty, which means
-    /// `OpenAI`'s own activation.
+    /// Reads the dimensions from the shapes in `weights`, and what they do not say from `json`, the text of a config
+    /// ([`stated`]); without one it is as in `OpenAI`'s own models. Of a file of one tower, the other has no layers.
     /// # Errors
-    /// [`Error::MissingTensor`]; [`Error::Model`] if the architecture is not one that this crate runs.
+    /// [`Error::MissingTensor`]; [`Error::Model`] if the architecture is not one that this crate runs, or the config is
+    /// another model's.
     pub fn read(weights: &dyn Weights, json: &str) -> Result<Self> {
-        let activation = activations(json)?;
-        let vision = Vision::read(weights, activation.vision)?;
-        let text_width = head_multiple(shape(weights, "ln_final.weight", 1)?[0])?;
-        Ok(Self {
-            image_size: vision.image_size(weights)?,
-            embed_dim: shape(weights, "text_projection", 2)?[1],
-            context_length: shape(weights, "positional_embedding", 2)?[0],
-            vision,
-            text: Text {
-                layers: blocks(weights, "transformer.resblocks", "ln_1.weight")?,
-                width: text_width,
-                heads: text_width / HEAD,
-                activation: activation.text,
-            },
-        })
+        let any = |names: [&str; 3]| names.iter().any(|name| weights.shape(name).is_some());
+        let mut config = Self {
+            image_size: 0,
+            embed_dim: 0,
+            context_length: 0,
+            vision: Vision::Vit(Vit {
+                layers: 0,
+                width: 0,
+                heads: 0,
+                patch_size: 0,
+                activation: Activation::QuickGelu,
+            }),
+            text: Text { layers: 0, width: 0, heads: 0, activation: Activation::QuickGelu },
+        };
+        let text = any([TOKEN_TABLE, "ln_final.weight", "text_projection"]);
+        if !text
+            || any([
+                "visual.conv1.weight",
+                "visual.ln_post.weight",
+                "visual.attnpool.c_proj.weight",
+            ])
+        {
+            config.vision = Vision::read(weights)?;
+            config.image_size = config.vision.image_size(weights)?;
+            config.embed_dim = match config.vision {
+                Vision::Vit(_) => shape(weights, "visual.proj", 2)?[1],
+                Vision::Resnet(_) => shape(weights, "visual.attnpool.c_proj.weight", 2)?[0],
+            };
+        }
+        if text {
+            config.embed_dim = shape(weights, "text_projection", 2)?[1];
+            config.context_length = shape(weights, "positional_embedding", 2)?[0];
+            let width = head_multiple(shape(weights, "ln_final.weight", 1)?[0])?;
+            let layers = blocks(weights, "transformer.resblocks", "ln_1.weight")?;
+            config.text = Text { layers, width, heads: width / HEAD, ..config.text };
+        }
+        if let Some(stated) = stated::read(json)? {
+            stated.settle(&mut config)?;
+        }
+        let vision = match &config.vision {
+            Vision::Vit(tower) => (tower.width, tower.heads),
+            Vision::Resnet(tower) => (REDUCTION * tower.width, tower.heads),
+        };
+        let towers = [vision, (config.text.width, config.text.heads)];
+        if let Some((width, heads)) = towers.iter().find(|(width, heads)| heads * HEAD != *width) {
+            let why = format!("{heads} heads in a width of {width}, expected {HEAD} wide ones");
+            return Err(Error::Model { why });
+        }
+        Ok(config)
     }
 
     /// Numbers in the checkpoint, of the token table's rows only `tokens`. Running statistics do not count.
     pub fn parameters(&self, tokens: usize) -> usize {
-        let Self { image_size, embed_dim, context_length, vision, text } = self;
-        let transformer = |layers: usize, w: usize| layers * (12 * w * w + 13 * w);
-        let vision = match vision {
-            Vision::Vit(Vit { layers, width, patch_size, .. }) => {
-                let patches = 3 * patch_size.pow(2) + (image_size / patch_size).pow(2) + 2;
-                transformer(*layers, *width) + width * (patches + 4 + embed_dim)
-            }
-            Vision::Resnet(Resnet { layers, width: w, .. }) => {
-                let (stem, last) = (27 * w / 2 + 27 * w * w / 4 + 4 * w, 32 * w);
-                let stages = layers.iter().enumerate().map(|(stage, blocks)| {
-                    let (planes, before) =
-                        (w << stage, if stage == 0 { *w } else { (2 * w) << stage });
-                    let block = |inputs: usize| planes * (inputs + 13 * planes + 12);
-                    block(before) + 4 * planes * (before + 2) + (blocks - 1) * block(4 * planes)
-                });
-                let rows = (image_size / REDUCTION).pow(2) + 1 + 3 * (last + 1) + embed_dim;
-                stem + stages.sum::<usize>() + last * rows + embed_dim
-            }
-        };
-        vision
-            + transformer(text.layers, text.width)
-            + text.width * (tokens + context_length + 2 + embed_dim)
-            + 1
+        let counted =
+            tensors(self, tokens).into_iter().filter(|(name, _)| !name.contains(".running_"));
+        counted.map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 }
 
 impl Vision {
-    fn read(weights: &dyn Weights, activation: Activation) -> Result<Self> {
+    fn read(weights: &dyn Weights) -> Result<Self> {
         let resnet = "visual.layer1.0.conv1.weight";
         if weights.shape(resnet).is_none() {
             let conv = shape(weights, "visual.conv1.weight", 4)?;
@@ -137,7 +154,7 @@ impl Vision {
                 width,
                 heads: width / HEAD,
                 patch_size: conv[3],
-                activation,
+                activation: Activation::QuickGelu,
             }));
         }
         let width = shape(weights, resnet, 4)?[0];
@@ -191,54 +208,4 @@ fn head_multiple(width: usize) -> Result<usize> {
         return Err(Error::Model { why });
     }
     Ok(width)
-}
-
-/// What the tensors do not say.
-#[derive(Debug, PartialEq, Eq)]
-struct Activations {
-    vision: Activation,
-    text: Activation,
-}
-
-/// The activations that a `config.json` names: `hidden_act` of each tower. A tower without one, or no file at all, means
-/// `OpenAI`'s own.
-fn activations(json: &str) -> Result<Activations> {
-    let config: serde_json::Value = if json.trim().is_empty() {
-        serde_json::Value::Null
-    } else {
-        serde_json::from_str(json)
-            .map_err(|error| Error::Model { why: format!("config.json: {error}") })?
-    };
-    let of = |tower: &str| match config.pointer(&format!("/{tower}/hidden_act")) {
-        None => Ok(Activation::QuickGelu),
-        Some(act) => match act.as_str() {
-            Some("quick_gelu") => Ok(Activation::QuickGelu),
-            Some("gelu") => Ok(Activation::Gelu),
-            _ => {
-                let why = format!("{tower}.hidden_act: expected quick_gelu or gelu, got {act}");
-                Err(Error::Model { why })
-            }
-        },
-    };
-    Ok(Activations { vision: of("vision_config")?, text: of("text_config")? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use Activation::{Gelu, QuickGelu};
-
-    #[test]
-    fn each_tower_has_the_activation_that_the_config_names() {
-        let read = |json: &str| activations(json).map(|both| (both.vision, both.text));
-        assert_eq!(read(""), Ok((QuickGelu, QuickGelu)));
-        let gelu = r#"{"text_config": {"hidden_act": "gelu"}, "vision_config": {}}"#;
-        assert_eq!(read(gelu), Ok((QuickGelu, Gelu)));
-        let refused = read(r#"{"vision_config": {"hidden_act": "relu"}}"#).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "model: vision_config.hidden_act: expected quick_gelu or gelu, got \"relu\""
-        );
-        assert!(read("{").is_err());
-    }
 }

@@ -4,6 +4,8 @@ pub mod block;
 pub mod clip;
 pub mod config;
 pub mod resnet;
+pub mod stated;
+pub mod tensors;
 pub mod text;
 pub mod vision;
 pub mod vit;
