@@ -42,6 +42,18 @@ pub struct Scores {
     pub cosines: Vec<f32>,
 }
 
+impl Scores {
+    /// Of `logits` (batch, `n_cls`).
+    fn of(logits: &[f32], n_cls: usize, logit_scale: f32) -> Self {
+        let mut probs = vec![0.0; logits.len()];
+        probs.chunks_exact_mut(n_cls).zip(logits.chunks_exact(n_cls)).for_each(|(p, z)| {
+            softmax(p, z);
+        });
+        let scale = logit_scale.exp();
+        Self { probs, cosines: logits.iter().map(|z| z / scale).collect() }
+    }
+}
+
 impl<O: Ops> Classifier<O> {
     /// Opens `bundle` on `clip`, for the bundle's own classes or for others (open vocabulary).
     /// # Errors
@@ -84,9 +96,13 @@ impl<O: Ops> Classifier<O> {
         let names = other.as_ref().unwrap_or(&bundle.metadata.classnames);
         let head = match (&bundle.learner, &bundle.text_features) {
             (_, Some(features)) if other.is_none() => Head::Static(features.clone()),
-            (None, _) => {
-                Head::Static(zero_shot::text_features(&clip, &mut work, names, &prompt.templates)?)
-            }
+            (None, _) => Head::Static(zero_shot::text_features(
+                &clip,
+                &mut work,
+                names,
+                &prompt.templates,
+                &|| false,
+            )?),
             (Some(learner), _) => {
                 let position = prompt.class_token_position;
                 let context_length = clip.config.context_length;
@@ -158,12 +174,7 @@ impl<O: Ops> Classifier<O> {
                 }
             }
         }
-        let mut probs = vec![0.0; all.len()];
-        probs.chunks_exact_mut(n_cls).zip(all.chunks_exact(n_cls)).for_each(|(p, z)| {
-            softmax(p, z);
-        });
-        let scale = self.clip.logit_scale.exp();
-        Ok(Scores { probs, cosines: all.iter().map(|z| z / scale).collect() })
+        Ok(Scores::of(&all, n_cls, self.clip.logit_scale))
     }
 
     /// Classifies the probe image; the largest difference of its logits from those in the bundle, relative to the
@@ -205,25 +216,53 @@ fn probe_logits<O: Ops>(clip: &Clip<O>, classifier: &mut Classifier<O>) -> Resul
         .collect())
 }
 
-/// A bundle of hand-written templates.
+/// A bundle of hand-written templates. `text_features` (`n_cls`, `embed_dim`) are the templates' own where they were
+/// computed before, by [`zero_shot::text_features`]; else they are computed now.
 /// # Errors
-/// Of [`zero_shot::text_features`].
-pub fn zero_shot_bundle<O: Ops>(clip: &Arc<Clip<O>>, metadata: Metadata) -> Result<Bundle> {
-    let mut work = Workspace::inference();
-    let features = zero_shot::text_features(
-        clip,
-        &mut work,
-        &metadata.classnames,
-        &metadata.prompt.templates,
-    )?;
+/// Of [`zero_shot::text_features`]; [`Error::Shape`] if `text_features` are not those of so many classes.
+pub fn zero_shot_bundle<O: Ops>(
+    clip: &Arc<Clip<O>>,
+    metadata: Metadata,
+    text_features: Option<Vec<f32>>,
+) -> Result<Bundle> {
+    let (names, templates) = (&metadata.classnames, &metadata.prompt.templates);
+    let features = if let Some(features) = text_features {
+        features
+    } else {
+        let mut work = Workspace::inference();
+        zero_shot::text_features(clip, &mut work, names, templates, &|| false)?
+    };
+    let expected = names.len() * clip.config.embed_dim;
+    if features.len() != expected {
+        let (expected, got) = (vec![expected], vec![features.len()]);
+        return Err(Error::Shape { name: "text_features".into(), expected, got });
+    }
+    let text_features = Some(features);
     with_probe(
         clip,
-        Bundle {
-            metadata,
-            learner: None,
-            text_features: Some(features),
-            tokens: None,
-            probe_logits: vec![],
-        },
+        Bundle { metadata, learner: None, text_features, tokens: None, probe_logits: vec![] },
     )
+}
+
+/// Scores of `image_features` (n, `embed_dim`) against `text_features` (`n_cls`, `embed_dim`), both L2-normalised.
+/// # Errors
+/// [`Error::Shape`] if one of them is no whole features; [`Error::Classes`] if there is no text.
+pub fn scores<O: Ops>(
+    clip: &Clip<O>,
+    image_features: &[f32],
+    text_features: &[f32],
+) -> Result<Scores> {
+    let embed_dim = clip.config.embed_dim;
+    for (name, features) in [("image_features", image_features), ("text_features", text_features)] {
+        if !features.len().is_multiple_of(embed_dim) {
+            let (expected, got) = (vec![embed_dim], vec![features.len()]);
+            return Err(Error::Shape { name: name.into(), expected, got });
+        }
+    }
+    let n_cls = text_features.len() / embed_dim;
+    if n_cls == 0 {
+        return Err(Error::Classes { why: "there is no text".into() });
+    }
+    let logits = logits(clip.logit_scale, image_features, text_features, n_cls, embed_dim);
+    Ok(Scores::of(&logits, n_cls, clip.logit_scale))
 }

@@ -1,11 +1,12 @@
 //! What both doors say in JSON, so that neither adds anything of its own: ARCHITECTURE.md, "The doors".
 
 use crate::bundle::{Bundle, Metadata, Method, ModelId, Prompt};
-use crate::classifier::zero_shot_bundle;
+use crate::classifier;
 use crate::input::image;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
-use crate::prompt::template::ClassTokenPosition;
+use crate::prompt::template::{ClassTokenPosition, TooLong};
+use crate::prompt::zero_shot;
 use crate::train::sampling::{Half, few_shot, subsample};
 use crate::train::session::About;
 use crate::{Error, Result};
@@ -31,10 +32,15 @@ struct FewShotSpec {
     seed: u64,
 }
 
-/// The bytes of a zero-shot bundle: `{classnames, templates, metadata: {name, model_id, training, metrics}}`.
+/// The bytes of a zero-shot bundle: `{classnames, templates, metadata: {name, model_id, training, metrics}}`;
+/// `text_features` as of [`classifier::zero_shot_bundle`].
 /// # Errors
-/// [`Error::Option`] if `spec` is not that; of [`zero_shot_bundle`].
-pub fn zero_shot(clip: &Arc<Clip>, spec: &str) -> Result<Vec<u8>> {
+/// [`Error::Option`] if `spec` is not that; of [`classifier::zero_shot_bundle`].
+pub fn zero_shot_bundle(
+    clip: &Arc<Clip>,
+    spec: &str,
+    text_features: Option<Vec<f32>>,
+) -> Result<Vec<u8>> {
     let ZeroShotSpec { classnames, templates, metadata } = parse("spec", spec)?;
     let about = About::from_value(metadata)?;
     let prompt = Prompt {
@@ -59,7 +65,7 @@ pub fn zero_shot(clip: &Arc<Clip>, spec: &str) -> Result<Vec<u8>> {
         training: about.training,
         metrics: about.metrics,
     };
-    zero_shot_bundle(clip, metadata)?.write()
+    classifier::zero_shot_bundle(clip, metadata, text_features)?.write()
 }
 
 /// What a run says of itself for its bundle: `{name, model_id, training, metrics}`.
@@ -142,6 +148,32 @@ pub fn embed_images(
         }
     }
     Ok((features, Value::from(bad).to_string()))
+}
+
+/// Features of texts as they stand: (n, `embed_dim`). With `truncate`, a text that is too long loses its end.
+/// # Errors
+/// Of [`zero_shot::embed_texts`].
+pub fn embed_texts(
+    clip: &Clip,
+    texts: &[String],
+    truncate: bool,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<f32>> {
+    let too_long = if truncate { TooLong::Truncate } else { TooLong::Refuse };
+    zero_shot::embed_texts(clip, &mut Workspace::inference(), texts, too_long, cancelled)
+}
+
+/// Features of class names in templates: (`n_cls`, `embed_dim`).
+/// # Errors
+/// Of [`zero_shot::text_features`].
+pub fn text_features(
+    clip: &Clip,
+    classnames: &[String],
+    templates: &[String],
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<f32>> {
+    let mut work = Workspace::inference();
+    zero_shot::text_features(clip, &mut work, classnames, templates, cancelled)
 }
 
 /// JSON `[{index, width, height} | {index, code, message}]` of encoded images.

@@ -130,11 +130,53 @@ impl Model {
         run(move || Ok(door::inspect_images(&images)))
     }
 
-    /// The bytes of a bundle of templates: {classnames, templates, metadata}.
-    #[napi(ts_return_type = "Promise<Uint8Array>")]
-    pub fn zero_shot_bundle(&self, spec: String) -> AsyncTask<Job<Uint8Array>> {
+    /// Features (n, `embed_dim`) of texts as they stand, L2-normalised; with `truncate` a text that is too long loses
+    /// its end.
+    #[napi(ts_return_type = "Promise<Float32Array>")]
+    pub fn embed_texts(
+        &self,
+        texts: Vec<String>,
+        truncate: bool,
+        cancel: Option<&Cancel>,
+    ) -> AsyncTask<Job<Float32Array>> {
+        let (clip, cancelled) = (Arc::clone(&self.clip), asks(cancel));
+        run(move || Ok(door::embed_texts(&clip, &texts, truncate, &cancelled)?.into()))
+    }
+
+    /// Features (`n_cls`, `embed_dim`) of class names in templates, L2-normalised.
+    #[napi(ts_return_type = "Promise<Float32Array>")]
+    pub fn text_features(
+        &self,
+        classnames: Vec<String>,
+        templates: Vec<String>,
+        cancel: Option<&Cancel>,
+    ) -> AsyncTask<Job<Float32Array>> {
+        let (clip, cancelled) = (Arc::clone(&self.clip), asks(cancel));
+        run(move || Ok(door::text_features(&clip, &classnames, &templates, &cancelled)?.into()))
+    }
+
+    /// Scores of (n, `embed_dim`) image features against (`n_cls`, `embed_dim`) text features, both normalised.
+    #[napi(ts_return_type = "Promise<Scores>")]
+    pub fn score(
+        &self,
+        image_features: Float32Array,
+        text_features: Float32Array,
+    ) -> AsyncTask<Job<Scores>> {
         let clip = Arc::clone(&self.clip);
-        run(move || Ok(door::zero_shot(&clip, &spec)?.into()))
+        let (images, texts) = (image_features.to_vec(), text_features.to_vec());
+        run(move || Ok(classifier::scores(&clip, &images, &texts)?.into()))
+    }
+
+    /// The bytes of a bundle of templates: {classnames, templates, metadata}, with their `textFeatures` if they are
+    /// known already.
+    #[napi(ts_return_type = "Promise<Uint8Array>")]
+    pub fn zero_shot_bundle(
+        &self,
+        spec: String,
+        text_features: Option<Float32Array>,
+    ) -> AsyncTask<Job<Uint8Array>> {
+        let (clip, features) = (Arc::clone(&self.clip), text_features.map(|x| x.to_vec()));
+        run(move || Ok(door::zero_shot_bundle(&clip, &spec, features)?.into()))
     }
 
     /// Opens a bundle, for its own classes or for others.

@@ -82,10 +82,33 @@ impl Model {
         door::inspect_images(&images.iter().map(Uint8Array::to_vec).collect::<Vec<_>>())
     }
 
-    /// The bytes of a bundle of templates: {classnames, templates, metadata}.
+    /// Features (n, `embed_dim`) of texts as they stand, L2-normalised; with `truncate` a text that is too long loses
+    /// its end.
+    #[wasm_bindgen(js_name = embedTexts)]
+    pub fn embed_texts(&self, texts: Vec<String>, truncate: bool) -> Result<Vec<f32>> {
+        door::embed_texts(&self.clip, &texts, truncate, &|| false).map_err(thrown)
+    }
+
+    /// Features (`n_cls`, `embed_dim`) of class names in templates, L2-normalised.
+    #[wasm_bindgen(js_name = textFeatures)]
+    pub fn text_features(
+        &self,
+        classnames: Vec<String>,
+        templates: Vec<String>,
+    ) -> Result<Vec<f32>> {
+        door::text_features(&self.clip, &classnames, &templates, &|| false).map_err(thrown)
+    }
+
+    /// Scores of (n, `embed_dim`) image features against (`n_cls`, `embed_dim`) text features, both normalised.
+    pub fn score(&self, image_features: &[f32], text_features: &[f32]) -> Result<Scores> {
+        classifier::scores(&self.clip, image_features, text_features).map(Scores).map_err(thrown)
+    }
+
+    /// The bytes of a bundle of templates: {classnames, templates, metadata}, with their `textFeatures` if they are
+    /// known already.
     #[wasm_bindgen(js_name = zeroShotBundle)]
-    pub fn zero_shot_bundle(&self, spec: &str) -> Result<Vec<u8>> {
-        door::zero_shot(&self.clip, spec).map_err(thrown)
+    pub fn zero_shot_bundle(&self, spec: &str, text_features: Option<Vec<f32>>) -> Result<Vec<u8>> {
+        door::zero_shot_bundle(&self.clip, spec, text_features).map_err(thrown)
     }
 
     /// Opens a bundle, for its own classes or for others.

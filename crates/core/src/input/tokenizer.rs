@@ -62,6 +62,12 @@ pub fn decode(id: u32) -> String {
 /// Longest text that [`check_plain`] lets through, in bytes: no prompt of 77 tokens is nearly as long.
 const MAX_BYTES: usize = 10_000;
 
+/// As much of the beginning of `text` as [`check_plain`] lets through.
+pub fn beginning(text: &str) -> &str {
+    let end = (0..=MAX_BYTES.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
+}
+
 /// Refuses a class name or template from outside that has no token, or that holds a special token, also after cleaning.
 /// # Errors
 /// [`Error::Text`], with the reason.

@@ -126,9 +126,13 @@ impl<O: Ops> Clip<O> {
             Some(known) => known.binary_search(id).ok(),
             None => (*id as usize).lt(&self.tokens).then_some(*id as usize),
         };
-        let mut rows = source.token_rows(&ids.iter().filter_map(row).collect(), width)?;
-        for (i, _) in ids.iter().enumerate().filter(|(_, id)| row(id).is_none()) {
-            rows.splice(i * width..i * width, std::iter::repeat_n(0.0, width));
+        let found = source.token_rows(&ids.iter().filter_map(row).collect(), width)?;
+        let mut found = found.chunks_exact(width);
+        let mut rows = vec![0.0; ids.len() * width];
+        for (to, id) in rows.chunks_exact_mut(width).zip(ids) {
+            if row(id).is_some() {
+                to.copy_from_slice(found.next().expect("a row for each index"));
+            }
         }
         TokenTable::some(ids.iter().copied().collect(), rows, width)
     }

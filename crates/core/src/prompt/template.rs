@@ -35,6 +35,29 @@ pub enum ClassTokenPosition {
     Front,
 }
 
+/// What becomes of a text that is longer than the model's context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLong {
+    /// It is an error that names the text.
+    Refuse,
+    /// It loses its end, as by `truncate=True` of the original: the last token that fits is the end token.
+    Truncate,
+}
+
+/// The symbols of a text as it stands.
+/// # Errors
+/// [`Error::Text`] if it is empty or holds special tokens; [`Error::TextTooLong`].
+pub fn plain(text: &str, context_length: usize, too_long: TooLong) -> Result<Vec<Symbol>> {
+    let truncate = too_long == TooLong::Truncate;
+    let text = if truncate { tokenizer::beginning(text) } else { text };
+    tokenizer::check_plain(text)?;
+    let mut tokens = tokenizer::encode(text);
+    if truncate {
+        tokens.truncate(context_length - 2);
+    }
+    fits(sentence(tokens), text, context_length)
+}
+
 /// The symbols of `template` with the class name for `{}`.
 /// # Errors
 /// [`Error::Text`] if the template has no `{}` or holds special tokens; [`Error::TextTooLong`].
@@ -47,9 +70,12 @@ pub fn fill(template: &str, classname: &str, context_length: usize) -> Result<Ve
     }
     let text = template.replace("{}", &spaced(classname)?);
     tokenizer::check_plain(&text)?;
-    let tokens = tokenizer::encode(&text);
-    let symbols = [SOT].into_iter().chain(tokens).chain([EOT]).map(Symbol::Token).collect();
-    fits(symbols, &text, context_length)
+    fits(sentence(tokenizer::encode(&text)), &text, context_length)
+}
+
+/// `tokens` between start and end token.
+fn sentence(tokens: Vec<u32>) -> Vec<Symbol> {
+    [SOT].into_iter().chain(tokens).chain([EOT]).map(Symbol::Token).collect()
 }
 
 /// The symbols of class `class` around `n_ctx` learned vectors; `csc`: the class has its own.
@@ -141,6 +167,31 @@ mod tests {
             layout(name, ClassTokenPosition::Front),
             "< 19867 263 3329 539 17131 1818 v0 v1 v2 v3 >"
         );
+    }
+
+    #[test]
+    fn a_plain_text_keeps_its_underscores_and_may_lose_its_end() {
+        let ids = |symbols: Vec<Symbol>| {
+            let id = |symbol| if let Symbol::Token(id) = symbol { id } else { unreachable!() };
+            symbols.into_iter().map(id).collect::<Vec<_>>()
+        };
+        let plain_ids = |text: &str, too_long| Ok::<_, Error>(ids(plain(text, 77, too_long)?));
+        assert_eq!(plain_ids("a dog", TooLong::Refuse), Ok(vec![SOT, 320, 1929, EOT]));
+        assert_ne!(
+            plain_ids("a_dog", TooLong::Refuse).unwrap(),
+            plain_ids("a dog", TooLong::Refuse).unwrap()
+        );
+        let long = "dog ".repeat(76);
+        assert_eq!(
+            plain_ids(&long, TooLong::Refuse),
+            Err(Error::TextTooLong { text: long.clone(), got: 78, limit: 77 })
+        );
+        let cut = plain_ids(&long, TooLong::Truncate).unwrap();
+        assert_eq!(cut, [vec![SOT], vec![1929; 75], vec![EOT]].concat());
+        assert_eq!(plain_ids(&"dog é ".repeat(9000), TooLong::Truncate).unwrap().len(), 77);
+        for bad in ["", " ", "a <|endoftext|>"] {
+            assert!(matches!(plain(bad, 77, TooLong::Truncate), Err(Error::Text { .. })), "{bad}");
+        }
     }
 
     #[test]

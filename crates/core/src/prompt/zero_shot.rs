@@ -1,27 +1,47 @@
-//! CLIP's own prompts: class names in hand-written templates. Several templates make an ensemble: each text feature is
-//! normalised, they are averaged, and the mean is normalised (Radford et al. 2021, 3.1.4).
+//! CLIP's own prompts: plain texts, and class names in hand-written templates. Several templates make an ensemble: each
+//! text feature is normalised, they are averaged, and the mean is normalised (Radford et al. 2021, 3.1.4).
 
 use super::plan::Rows;
-use super::template::{fill, token_ids};
+use super::template::{Symbol, TooLong, fill, plain, token_ids};
 use super::trie::{Sharing, Trie};
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::ops::{Ops, normalize};
 use crate::{Error, Result};
-use std::collections::BTreeSet;
 
-/// Prompts that are encoded at a time, so that memory stays bounded for thousands of classes.
-const PROMPTS_AT_A_TIME: usize = 1024;
+/// Rows of the text tower that are computed at a time, so that memory stays bounded for any number of texts.
+const ROWS_AT_A_TIME: usize = 2048;
 
-/// L2-normalised `text_features` (`n_cls`, `embed_dim`).
+/// L2-normalised features (n, `embed_dim`) of plain texts (n). `cancelled` is asked between batches.
+/// # Errors
+/// [`Error::Text`], [`Error::TextTooLong`], [`Error::Cancelled`]; of [`Clip::text`].
+pub fn embed_texts<O: Ops>(
+    clip: &Clip<O>,
+    work: &mut Workspace<O>,
+    texts: &[String],
+    too_long: TooLong,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<f32>> {
+    let context_length = clip.config.context_length;
+    let prompts = texts
+        .iter()
+        .map(|text| plain(text, context_length, too_long))
+        .collect::<Result<Vec<_>>>()?;
+    let mut features = Vec::with_capacity(texts.len() * clip.config.embed_dim);
+    each_batch(clip, work, &prompts, cancelled, |batch| features.extend_from_slice(batch))?;
+    Ok(features)
+}
+
+/// L2-normalised `text_features` (`n_cls`, `embed_dim`). `cancelled` is asked between batches.
 /// # Errors
 /// [`Error::Classes`] if there are no classes, [`Error::Option`] if there are no templates; [`Error::Text`],
-/// [`Error::TextTooLong`]; of [`Clip::text`].
+/// [`Error::TextTooLong`], [`Error::Cancelled`]; of [`Clip::text`].
 pub fn text_features<O: Ops>(
     clip: &Clip<O>,
     work: &mut Workspace<O>,
     classnames: &[String],
     templates: &[String],
+    cancelled: &dyn Fn() -> bool,
 ) -> Result<Vec<f32>> {
     if classnames.is_empty() {
         return Err(Error::Classes { why: "the list is empty".into() });
@@ -30,36 +50,64 @@ pub fn text_features<O: Ops>(
         let expected = "at least one template".into();
         return Err(Error::Option { name: "templates".into(), expected, got: "none".into() });
     }
-    let context_length = clip.config.context_length;
-    let filled = |names: &[String]| {
-        let of = |name: &String| {
-            templates
-                .iter()
-                .map(|template| fill(template, name, context_length))
-                .collect::<Vec<_>>()
-        };
-        names.iter().flat_map(of).collect::<Result<Vec<_>>>()
-    };
-    let parts = || classnames.chunks((PROMPTS_AT_A_TIME / templates.len()).max(1));
-    // The embeddings of all prompts at once, before anything slow: they may first have to be brought from elsewhere.
-    let mut ids = BTreeSet::new();
-    for names in parts() {
-        ids.extend(token_ids(&filled(names)?));
-    }
-    let (embed_dim, text, tokens) = (clip.config.embed_dim, clip.text()?, clip.tokens(&ids)?);
-    let mut mean = Vec::with_capacity(classnames.len() * embed_dim);
-    for names in parts() {
-        let prompts = filled(names)?;
-        let rows = Rows::new(&clip.ops, &Trie::new(&prompts, Sharing::Trie), 1, false);
-        let x = rows.embed(text, &tokens, &[], 0, &[]);
-        let mut features = text.encode(&clip.ops, work, &x, &rows.plan);
-        normalize::forward(&mut features, embed_dim);
-        for class in features.chunks_exact(templates.len() * embed_dim) {
-            mean.extend(
-                (0..embed_dim).map(|i| class.iter().skip(i).step_by(embed_dim).sum::<f32>()),
-            );
+    // Template by template: the prompts of one share its beginning.
+    let prompts = templates
+        .iter()
+        .flat_map(|template| {
+            classnames.iter().map(move |name| fill(template, name, clip.config.context_length))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let embed_dim = clip.config.embed_dim;
+    let mut mean = vec![0.0; classnames.len() * embed_dim];
+    let mut classes = (0..classnames.len()).cycle();
+    each_batch(clip, work, &prompts, cancelled, |batch| {
+        for (feature, class) in batch.chunks_exact(embed_dim).zip(&mut classes) {
+            let sum = &mut mean[class * embed_dim..][..embed_dim];
+            sum.iter_mut().zip(feature).for_each(|(sum, x)| *sum += x);
         }
-    }
+    })?;
     normalize::forward(&mut mean, embed_dim);
     Ok(mean)
+}
+
+/// Hands the L2-normalised features of `prompts` to `take`, a batch (prompts, `embed_dim`) at a time, in their order.
+fn each_batch<O: Ops>(
+    clip: &Clip<O>,
+    work: &mut Workspace<O>,
+    prompts: &[Vec<Symbol>],
+    cancelled: &dyn Fn() -> bool,
+    mut take: impl FnMut(&[f32]),
+) -> Result<()> {
+    // The embeddings of all prompts at once, before anything slow: they may first have to be brought from elsewhere.
+    let (text, tokens) = (clip.text()?, clip.tokens(&token_ids(prompts))?);
+    let mut rest = prompts;
+    while !rest.is_empty() {
+        if cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let (batch, after) = rest.split_at(batch_len(rest));
+        let rows = Rows::new(&clip.ops, &Trie::new(batch, Sharing::Trie), 1, false);
+        let x = rows.embed(text, &tokens, &[], 0, &[]);
+        let mut features = text.encode(&clip.ops, work, &x, &rows.plan);
+        normalize::forward(&mut features, clip.config.embed_dim);
+        take(&features);
+        rest = after;
+    }
+    Ok(())
+}
+
+/// How many of `prompts` fit into [`ROWS_AT_A_TIME`], at least one: a prompt adds no more rows than it has after what it
+/// shares with the one before.
+fn batch_len(prompts: &[Vec<Symbol>]) -> usize {
+    let mut rows = 0;
+    let mut before: &[Symbol] = &[];
+    for (i, prompt) in prompts.iter().enumerate() {
+        let shared = prompt.iter().zip(before).take_while(|(a, b)| a == b).count();
+        rows += prompt.len() - shared;
+        if rows > ROWS_AT_A_TIME {
+            return i.max(1);
+        }
+        before = prompt;
+    }
+    prompts.len()
 }
