@@ -1,5 +1,5 @@
 /** The addon and both WASM modules give the same probabilities, for every kind of bundle and every picture format. */
-import { type Engine, type EngineModel, nativeEngine, wasmEngine } from 'cocoop/node'
+import { type Engine, type EngineModel, nativeEngine, templateSet, wasmEngine } from 'cocoop/node'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Kind, makeBundles, type Picture, readModel, readPictures } from '../support/material.ts'
 
@@ -65,6 +65,52 @@ describe.each(['wasm-simd', 'wasm-relaxed'])('%s', (door) => {
       await native.inspectImages(images),
     ]
     expect(seenA).toEqual(seenB)
+  })
+
+  it('the same features of texts, alone and in templates, and the same scores of them', async () => {
+    const model = doors.get(door) as EngineModel
+    const width = native.info.embed_dim
+    const texts = ['a photo of a dog.', 'dog', 'a_b <i>ünï</i>', 'a photo of a cat.', '😀']
+    const [a, b] = [await model.embedTexts(texts), await native.embedTexts(texts)]
+    expect(a).toHaveLength(texts.length * width)
+    expect(largest(a, b)).toBeLessThan(LIMIT)
+    const ensemble = [['red_panda', 'dog'], templateSet('imagenet-7') ?? []] as const
+    expect(largest(await model.textFeatures(...ensemble), await native.textFeatures(...ensemble))).toBeLessThan(LIMIT)
+    const { features } = await native.embedImages(pictures.slice(0, 2).map(({ bytes }) => bytes))
+    const [ours, theirs] = [await model.score(features, a), await native.score(features, a)]
+    expect(largest(ours.cosines, theirs.cosines)).toBeLessThan(LIMIT)
+    expect(largest(ours.probs, theirs.probs)).toBeLessThan(LIMIT)
+    const [image, text] = [features.subarray(width, 2 * width), a.subarray(2 * width, 3 * width)]
+    const dot = image.reduce((sum, x, k) => sum + x * (text[k] ?? Number.NaN), 0)
+    expect(ours.cosines[texts.length + 2]).toBeCloseTo(dot, 5)
+  })
+
+  it('names the same bad texts by the same words', async () => {
+    const width = native.info.embed_dim
+    for (const model of [doors.get(door) as EngineModel, native]) {
+      const long = 'dog '.repeat(100)
+      await expect(model.embedTexts(['dog', long])).rejects.toMatchObject({
+        code: 'text_too_long',
+        message: expect.stringContaining('dog dog'),
+      })
+      const cut = await model.embedTexts([long, 'dog '.repeat(75)], { truncate: true })
+      expect(largest(cut.subarray(0, width), cut.subarray(width))).toBe(0)
+      await expect(model.embedTexts(['dog', ''])).rejects.toMatchObject({ code: 'bad_text' })
+      await expect(model.textFeatures([], ['a {}'])).rejects.toMatchObject({ code: 'bad_classes' })
+      await expect(model.textFeatures(['dog'], [])).rejects.toMatchObject({ code: 'bad_option' })
+      await expect(model.textFeatures(['dog'], ['a {}', 'no place'])).rejects.toMatchObject({ code: 'bad_text' })
+      await expect(model.score(new Float32Array(width + 1), cut)).rejects.toMatchObject({ code: 'bad_shape' })
+      expect(await model.embedTexts([])).toHaveLength(0)
+    }
+  })
+
+  it('a bundle of features that are known is the bundle of their templates', async () => {
+    const model = doors.get(door) as EngineModel
+    const metadata = { name: 'known', model_id: 'm', training: {}, metrics: {} }
+    const spec = { classnames: ['red', 'a dog', 'blue_sky'], templates: ['a {}.', 'the {}'], metadata }
+    const features = await model.textFeatures(spec.classnames, spec.templates)
+    expect(await model.zeroShotBundle(spec, features)).toEqual(await model.zeroShotBundle(spec))
+    await expect(model.zeroShotBundle(spec, features.subarray(1))).rejects.toMatchObject({ code: 'bad_shape' })
   })
 
   it('scores stored features as it classifies', async () => {

@@ -32,7 +32,10 @@ interface Ended {
 
 function start(args: string[], before: string[] = []) {
   const [program, ...rest] = [...before, process.execPath, CLI, ...args]
-  const child = spawn(program ?? '', rest, { cwd: home, env: { ...process.env, NO_COLOR: '1' } })
+  const child = spawn(program ?? '', rest, {
+    cwd: home,
+    env: { ...process.env, NO_COLOR: '1', COCOOP_CACHE: join(home, 'cache') },
+  })
   const ended: Ended = { code: null, stdout: '', stderr: '' }
   child.stdout.on('data', (chunk: Buffer) => (ended.stdout += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (ended.stderr += chunk.toString()))

@@ -1,12 +1,17 @@
 #!/usr/bin/env node
 /** `cocoop-train`: a table of commands. This file alone writes results and ends the process. */
+import { once } from 'node:events'
 import type { Command } from './command.ts'
 import { bundles } from './commands/bundles.ts'
 import { dataset } from './commands/dataset.ts'
 import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
+import { embed } from './commands/embed.ts'
 import { evaluate } from './commands/eval.ts'
 import { publish } from './commands/publish.ts'
+import { score } from './commands/score.ts'
+import { search } from './commands/search.ts'
+import { templates } from './commands/templates.ts'
 import { train } from './commands/train.ts'
 import { zeroShot } from './commands/zero-shot.ts'
 import { EXIT, problemOf, TrainError } from './errors.ts'
@@ -15,7 +20,20 @@ import { commandHelp, programHelp } from './help.ts'
 import { Terminal } from './terminal.ts'
 import { VERSION } from './version.ts'
 
-const COMMANDS: readonly Command[] = [train, evaluate, zeroShot, publish, bundles, dataset, demo, doctor]
+const COMMANDS: readonly Command[] = [
+  train,
+  evaluate,
+  zeroShot,
+  templates,
+  embed,
+  score,
+  search,
+  publish,
+  bundles,
+  dataset,
+  demo,
+  doctor,
+]
 
 async function main([word, ...args]: string[]): Promise<number> {
   if (word === undefined || word === 'help' || word === '--help' || word === '-h') {
@@ -38,11 +56,17 @@ async function main([word, ...args]: string[]): Promise<number> {
     terminal.clear()
     if (!global.json) say(text)
   }
+  const write = async (text: string) => {
+    if (global.json)
+      throw new TrainError('usage', 'the rows go to stdout, where --json prints', 'Name a file by --out.')
+    terminal.clear()
+    if (!process.stdout.write(text)) await once(process.stdout, 'drain')
+  }
   let code: number = EXIT.ok
   const exit = (wanted: number) => {
     code = wanted
   }
-  const result = await command.run(options, { terminal, print, exit, given, signal: interrupts(terminal) })
+  const result = await command.run(options, { terminal, print, write, exit, given, signal: interrupts(terminal) })
   terminal.clear()
   if (global.json) say(JSON.stringify(result, null, 2))
   return code

@@ -8,6 +8,8 @@ export interface Context {
   terminal: Terminal
   /** Writes a result for people to stdout; says nothing with --json. */
   print: (text: string) => void
+  /** Writes to stdout as it stands, for results of many rows; settles when there is room for more. */
+  write: (text: string) => Promise<void>
   /** Aborted by the first Ctrl-C. */
   signal: AbortSignal
   /** Sets the exit code of a command that gave its result and yet did not find all well. */
@@ -23,7 +25,7 @@ export interface Command<Shape extends z.ZodRawShape = z.ZodRawShape> {
   /** More about the command, for its help. */
   details?: string
   /**
-   * Each key is a flag (`n_ctx` is --n-ctx), described by `.meta({ description, value, short, positional })` on its outermost schema.
+   * Each key is a flag (`n_ctx` is --n-ctx), described by `.meta({ description, value, short, env, positional })` on its outermost schema.
    */
   flags: z.ZodObject<Shape>
   examples: readonly string[]

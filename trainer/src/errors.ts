@@ -12,6 +12,7 @@ export const EXIT = {
   notFound: 4,
   incompatible: 5,
   resource: 6,
+  partial: 7,
   interrupted: 130,
 } as const
 
@@ -53,7 +54,10 @@ const WORDS: Record<string, readonly [exit: number, hint: string]> = {
   bad_label: [EXIT.data, DATA],
   bad_classes: [EXIT.data, DATA],
   bad_text: [EXIT.data, DATA],
-  text_too_long: [EXIT.data, 'Shorten the class name or template, or use fewer context tokens (--n-ctx).'],
+  text_too_long: [
+    EXIT.data,
+    'Shorten the text, class name or template, or use fewer context tokens (train --n-ctx); `embed` cuts texts by --truncate.',
+  ],
   too_few_images: [EXIT.data, 'Ask for fewer --shots, or take what there is with --allow-fewer.'],
   exists: [EXIT.failure, 'Choose another name or folder.'],
   bundle_not_found: [EXIT.notFound, '`cocoop-train bundles list` names what the store holds.'],

@@ -1,6 +1,6 @@
 /** Files that survive: written beside, synced, renamed. A full disk leaves the old file as it was. */
 import { createHash } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm, statfs } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readFile, rename, rm, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { codeOf, TrainError } from './errors.ts'
 
@@ -9,21 +9,68 @@ import { codeOf, TrainError } from './errors.ts'
  * @throws TrainError `no_space` if the disk is full; the old file stays and nothing is left beside it.
  */
 export async function writeDurably(path: string, bytes: Uint8Array | string): Promise<void> {
-  const beside = `${path}.${process.pid}.tmp`
-  try {
-    await mkdir(dirname(path), { recursive: true })
-    const file = await open(beside, 'w')
+  await using file = await FileBeside.open(path)
+  await file.write(bytes)
+  await file.commit()
+}
+
+/** A file that is written piece by piece beside `path` and takes its name when it is whole. What is not committed is removed. */
+export class FileBeside implements AsyncDisposable {
+  readonly #path: string
+  readonly #beside: string
+  readonly #file: FileHandle
+
+  private constructor(path: string, beside: string, file: FileHandle) {
+    this.#path = path
+    this.#beside = beside
+    this.#file = file
+  }
+
+  /** Makes the folder too, where it is missing. */
+  static async open(path: string): Promise<FileBeside> {
+    const beside = `${path}.${process.pid}.tmp`
     try {
-      await file.writeFile(bytes)
-      await file.sync()
-    } finally {
-      await file.close()
+      await mkdir(dirname(path), { recursive: true })
+      return new FileBeside(path, beside, await open(beside, 'w'))
+    } catch (cause) {
+      throw noSpace(path, cause)
     }
-    await rename(beside, path)
-    await syncFolder(dirname(path))
-  } catch (cause) {
-    await rm(beside, { force: true })
-    throw noSpace(path, cause)
+  }
+
+  /** Writes at the end. */
+  async write(bytes: Uint8Array | string): Promise<void> {
+    await this.#try(() => this.#file.writeFile(bytes))
+  }
+
+  /** Replaces the first bytes of what was written. */
+  async rewriteStart(bytes: Uint8Array): Promise<void> {
+    await this.#try(async () => {
+      for (let at = 0; at < bytes.length; )
+        at += (await this.#file.write(bytes, at, bytes.length - at, at)).bytesWritten
+    })
+  }
+
+  /** Everything is written: syncs, renames, closes. */
+  async commit(): Promise<void> {
+    await this.#try(async () => {
+      await this.#file.sync()
+      await this.#file.close()
+      await rename(this.#beside, this.#path)
+      await syncFolder(dirname(this.#path))
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close() // a second time does nothing
+    await rm(this.#beside, { force: true }) // nothing is there after a commit
+  }
+
+  async #try(run: () => Promise<void>): Promise<void> {
+    try {
+      await run()
+    } catch (cause) {
+      throw noSpace(this.#path, cause)
+    }
   }
 }
 

@@ -53,6 +53,26 @@ test('flags are typed, defaults stand, and what was given is known', () => {
   expect(parse(['--no-csc']).options.csc).toBe(false)
 })
 
+test('a place for several words takes the rest; a flag that is on is turned off, and has a name of its own in the environment', () => {
+  const several = defineCommand({
+    ...command,
+    flags: z.object({
+      first: z.string().meta({ description: 'One', value: 'ONE', positional: true }),
+      more: z.array(z.string()).default([]).meta({ description: 'Several', value: 'MORE...', positional: true }),
+      keep: z.boolean().default(true).meta({ description: 'Keep nothing', env: 'COCOOP_KEEPING' }),
+    }),
+  })
+  const options = (args: string[], env = {}) => parseFlags(several, args, env).options
+  expect(options(['a'])).toEqual({ first: 'a', more: [], keep: true })
+  expect(options(['a', 'b', '--no-keep', 'c'])).toEqual({ first: 'a', more: ['b', 'c'], keep: false })
+  expect(options(['a'], { COCOOP_KEEP: '/a/folder', COCOOP_KEEPING: '0' })).toMatchObject({ keep: false })
+  expect(() => options([])).toThrow('ONE is missing')
+  const help = commandHelp(several)
+  expect(help).toContain('cocoop-train toy ONE MORE... [flags]')
+  expect(help).toMatch(/--no-keep\s+Keep nothing\n/)
+  expect(help).not.toMatch(/MORE.*may be repeated/)
+})
+
 test.each([
   [['--epohcs', '5'], 'unknown flag --epohcs', 'Did you mean --epochs?'],
   [['--n_ctx', '5'], 'unknown flag --n_ctx', 'Did you mean --n-ctx?'],

@@ -36,6 +36,8 @@ interface Flag {
   description: string
   value: string
   short: string | undefined
+  /** The environment's name for it. */
+  env: string
   positional: boolean
 }
 
@@ -54,6 +56,7 @@ export function flagsOf(object: z.ZodObject): Flag[] {
       description: text('description') ?? '',
       value: text('value') ?? valuesOf(schema) ?? (kind === 'number' ? 'N' : 'TEXT'),
       short: text('short'),
+      env: text('env') ?? `COCOOP_${key.toUpperCase()}`,
       positional: meta.positional === true,
     }
   })
@@ -150,8 +153,8 @@ function readConfig(file: string, flags: Flag[]): Record<string, unknown> {
 
 function readEnv(flags: Flag[], env: NodeJS.ProcessEnv): Record<string, unknown> {
   const values: Record<string, unknown> = {}
-  for (const { key, kind } of flags) {
-    const text = env[`COCOOP_${key.toUpperCase()}`]
+  for (const { key, kind, env: name } of flags) {
+    const text = env[name]
     if (text === undefined || text === '') continue
     if (kind === 'boolean') values[key] = { 1: true, true: true, 0: false, false: false }[text.toLowerCase()] ?? text
     else values[key] = kind === 'strings' ? [text] : text
@@ -159,11 +162,14 @@ function readEnv(flags: Flag[], env: NodeJS.ProcessEnv): Record<string, unknown>
   return values
 }
 
-function positionals(command: string, flags: Flag[], words: string[]): Record<string, string> {
+/** Words that belong to no flag, in the order of the places for them; a place for several, which is the last, takes the rest. */
+function positionals(command: string, flags: Flag[], words: string[]): Record<string, string | string[]> {
   const places = flags.filter((flag) => flag.positional)
-  const extra = words[places.length]
-  if (extra !== undefined) throw usage(command, `unexpected argument "${extra}"`)
-  return Object.fromEntries(words.map((word, i) => [places[i]?.key ?? '', word]))
+  const rest = places.at(-1)?.kind === 'strings' ? places.pop() : undefined
+  const single = words.slice(0, places.length).map((word, i) => [places[i]?.key ?? '', word] as const)
+  const more = words.slice(places.length)
+  if (rest === undefined && more[0] !== undefined) throw usage(command, `unexpected argument "${more[0]}"`)
+  return { ...Object.fromEntries(single), ...(rest !== undefined && more.length > 0 ? { [rest.key]: more } : {}) }
 }
 
 function pick(values: Record<string, unknown>, flags: Flag[]): Record<string, unknown> {

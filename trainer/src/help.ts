@@ -4,7 +4,7 @@ import type { Command } from './command.ts'
 import { flagsOf, GLOBAL } from './flags.ts'
 
 const EXIT_CODES = `0 ok, 1 failure, 2 usage, 3 data invalid, 4 not found, 5 incompatible bundle or model,
-  6 out of disk or memory, 130 interrupted`
+  6 out of disk or memory, 7 done without the images that could not be read, 130 interrupted`
 
 /** The help of the whole program. */
 export function programHelp(commands: readonly Command[]): string {
@@ -34,7 +34,7 @@ export function commandHelp(command: Command): string {
     const rows = list.map((flag) => {
       const value = flag.kind === 'boolean' ? '' : ` ${flag.value}`
       return [
-        `  ${flag.short ? `-${flag.short}, ` : ''}${flag.positional ? flag.value : `--${flag.flag}${value}`}`,
+        `  ${flag.short ? `-${flag.short}, ` : ''}${flag.positional ? flag.value : `--${isOn(flag) ? 'no-' : ''}${flag.flag}${value}`}`,
         note(flag),
       ]
     })
@@ -60,9 +60,15 @@ export function commandHelp(command: Command): string {
 
 function note(flag: ReturnType<typeof flagsOf>[number]): string {
   const { success, data } = flag.schema.safeParse(undefined)
-  const silent = !success || data === undefined || data === false || (Array.isArray(data) && data.length === 0)
-  const repeat = flag.kind === 'strings' ? '; may be repeated' : ''
+  const silent =
+    !success || data === undefined || typeof data === 'boolean' || (Array.isArray(data) && data.length === 0)
+  const repeat = flag.kind === 'strings' && !flag.positional ? '; may be repeated' : ''
   return `${flag.description}${repeat}${silent ? '' : ` (default ${Array.isArray(data) ? data.join(', ') : String(data)})`}`
+}
+
+/** A flag that is on unless it is turned off: its help names what turns it off. */
+function isOn({ kind, schema }: ReturnType<typeof flagsOf>[number]): boolean {
+  return kind === 'boolean' && schema.safeParse(undefined).data === true
 }
 
 function bold(text: string): string {

@@ -5,14 +5,20 @@ import { codeOf, TrainError } from './errors.ts'
 import type { Selected } from './select.ts'
 
 /** Images that are read and decoded at a time. */
-const BATCH = 64
+const BATCH = 32
 
 export interface ReadOptions extends Pick<Context, 'terminal' | 'signal'> {
   skipBad: boolean
 }
 
+/** An image to be. */
+export interface Readable {
+  path: string
+  read: () => Promise<Uint8Array>
+}
+
 /** An image that cannot be used: its place in the selection, and why. */
-interface Bad {
+export interface Bad {
   index: number
   code: string
   message: string
@@ -34,14 +40,12 @@ export async function readAll(
 ): Promise<Selected & { images: Uint8Array[] }> {
   const images: Uint8Array[] = []
   const bad: Bad[] = []
-  for (const start of starts(selected)) {
+  for (const start of starts(selected.items)) {
     options.signal.throwIfAborted()
-    const read = await readSome(selected, start, bad)
-    for (const found of await model.inspectImages(read)) {
-      // An image that could not be read is in the list already, and empty here.
-      if ('code' in found && read[found.index]?.length) bad.push({ ...found, index: start + found.index })
-    }
-    images.push(...read)
+    const read = await readSome(selected.items, start)
+    const found = (await model.inspectImages(read.images)).flatMap((found) => ('code' in found ? [found] : []))
+    bad.push(...read.bad, ...notRead(found, read.images, start))
+    images.push(...read.images)
     options.terminal.status(`reading images ${images.length}/${selected.items.length}`)
   }
   const keep = judge(selected, bad, options)
@@ -56,13 +60,10 @@ export async function embedAll(model: EngineModel, selected: Selected, options: 
   const width = model.info.embed_dim
   const features = new Float32Array(selected.items.length * width)
   const bad: Bad[] = []
-  for (const start of starts(selected)) {
-    const images = await readSome(selected, start, bad)
-    const embedded = await model.embedImages(images, { signal: options.signal })
-    for (const found of embedded.bad)
-      if (images[found.index]?.length) bad.push({ ...found, index: start + found.index })
-    features.set(embedded.features, start * width)
-    options.terminal.status(`reading images ${start + images.length}/${selected.items.length}`)
+  for await (const some of embedEach(model, selected.items, options.signal)) {
+    bad.push(...some.bad)
+    features.set(some.features, some.start * width)
+    options.terminal.status(`reading images ${some.start + some.items.length}/${selected.items.length}`)
   }
   const keep = judge(selected, bad, options)
   const rows = selected.items.flatMap((_, i) => (keep[i] ? [features.subarray(i * width, (i + 1) * width)] : []))
@@ -71,29 +72,54 @@ export async function embedAll(model: EngineModel, selected: Selected, options: 
   return { ...pick(selected, keep), features: kept }
 }
 
-function starts({ items }: Selected): number[] {
+/** Images with their features (n, embed_dim); the rows of `bad` ones, whose index counts from the first of all, are 0. */
+export interface EmbeddedBatch<T> {
+  start: number
+  items: readonly T[]
+  features: Float32Array
+  bad: Bad[]
+}
+
+/** The features of images, some at a time and in their order. The next files are read while these are computed. */
+export async function* embedEach<T extends Readable>(
+  model: EngineModel,
+  items: readonly T[],
+  signal: AbortSignal,
+): AsyncGenerator<EmbeddedBatch<T>> {
+  let next = readSome(items, 0)
+  for (const start of starts(items)) {
+    const read = await next
+    next = readSome(items, start + BATCH)
+    const { features, bad } = await model.embedImages(read.images, { signal })
+    const all = [...read.bad, ...notRead(bad, read.images, start)].sort((a, b) => a.index - b.index)
+    yield { start, items: items.slice(start, start + BATCH), features, bad: all }
+  }
+}
+
+function starts(items: readonly unknown[]): number[] {
   return Array.from({ length: Math.ceil(items.length / BATCH) }, (_, i) => i * BATCH)
 }
 
 /** An image whose file cannot be read becomes an entry of `bad` and no bytes. */
-async function readSome({ items }: Selected, start: number, bad: Bad[]): Promise<Uint8Array[]> {
-  const some = items.slice(start, start + BATCH)
-  return Promise.all(
-    some.map(async (item, i) => {
-      try {
-        const bytes = await item.read()
-        if (bytes.length === 0) bad.push({ index: start + i, code: 'bad_image', message: 'the file is empty' })
-        return bytes
-      } catch (cause) {
-        bad.push({
-          index: start + i,
-          code: codeOf(cause),
-          message: cause instanceof Error ? cause.message : String(cause),
-        })
-        return new Uint8Array()
-      }
-    }),
-  )
+async function readSome(items: readonly Readable[], start: number): Promise<{ images: Uint8Array[]; bad: Bad[] }> {
+  const bad: Bad[] = []
+  const read = items.slice(start, start + BATCH).map(async (item, i) => {
+    try {
+      const bytes = await item.read()
+      if (bytes.length === 0) bad.push({ index: start + i, code: 'bad_image', message: 'the file is empty' })
+      return bytes
+    } catch (cause) {
+      const message = cause instanceof Error ? cause.message : String(cause)
+      bad.push({ index: start + i, code: codeOf(cause), message })
+      return new Uint8Array()
+    }
+  })
+  return { images: await Promise.all(read), bad }
+}
+
+/** The engine's bad images counted from the first of all; those without bytes are in the list already. */
+function notRead(found: readonly Bad[], images: readonly Uint8Array[], start: number): Bad[] {
+  return found.filter(({ index }) => images[index]?.length).map((bad) => ({ ...bad, index: start + bad.index }))
 }
 
 /** Which images to keep. Throws for the first bad one, or warns of each. */

@@ -1,10 +1,12 @@
 /** What `eval` and `zero-shot` do with a bundle: test it on one split, print the figures, write the predictions. */
-import { nativeEngine, rank } from 'cocoop/node'
+import { type EngineModel, nativeEngine, rank } from 'cocoop/node'
 import { z } from 'zod'
 import type { BundleSource } from './bundle-source.ts'
 import type { Context } from './command.ts'
+import type { Dataset } from './datasets/dataset.ts'
 import { openDataset } from './datasets/open.ts'
 import { type Evaluation, evaluateBundle, figures, figuresTable } from './evaluate.ts'
+import { CACHE, FeatureCache } from './feature-cache.ts'
 import { writeDurably } from './files.ts'
 import { type Embedded, embedAll } from './images.ts'
 import { readModel } from './models.ts'
@@ -27,15 +29,32 @@ export const MEASURE = {
     .meta({ description: "Write each image's best classes to this file, one JSON object per line", value: 'FILE' }),
   top_k: z.number().int().min(1).default(5).meta({ description: 'How many classes per image to write' }),
   ...STORE,
+  ...CACHE,
 }
 type MeasureFlags = z.output<z.ZodObject<typeof MEASURE>>
 
-/** Tests a bundle as the flags say. Returns what --json prints. */
-export async function measureBundle({ bytes, from }: BundleSource, flags: MeasureFlags, context: Context) {
+/** What a bundle is tested with. */
+export interface Bench {
+  dataset: Dataset
+  /** The model's name. */
+  id: string
+  model: EngineModel
+  cache: FeatureCache
+}
+
+/** Tests the bundle that `source` finds or makes as the flags say. Returns what --json prints. */
+export async function measureBundle(
+  source: (bench: Bench) => Promise<BundleSource>,
+  flags: MeasureFlags,
+  context: Context,
+) {
   const engine = await nativeEngine()
-  const metadata = engine.bundleMetadata(bytes)
   const dataset = await openDataset(flags.data)
-  using model = await engine.loadModel(await readModel(flags.model), context)
+  const files = await readModel(flags.model)
+  using model = await engine.loadModel(files, context)
+  const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })
+  const { bytes, from } = await source({ dataset, id: files.id, model, cache })
+  const metadata = engine.bundleMetadata(bytes)
   const classes = flags.classes ?? trainedOn(metadata.training)
   const reading = { ...context, skipBad: flags.skip_bad }
   const data = await embedAll(model, await selectSplit(dataset, flags.split, classes), reading)

@@ -10,6 +10,7 @@ export type {
   EngineModel,
   ModelFiles,
   Scores,
+  TextOptions,
 } from './engine.ts'
 export { CocoopError, ERRORS, type ErrorCode, isErrorCode, messageOf, throwIfCancelled } from './errors.ts'
 export { sha256 } from './hash.ts'
@@ -17,3 +18,4 @@ export * from './schemas.ts'
 export * from './store.ts'
 export { ALIAS_TTL_SECONDS, type KvNamespace, KvStore } from './stores/kv.ts'
 export { MemoryStore } from './stores/memory.ts'
+export { parseTemplate, TEMPLATE_SETS, templateSet } from './templates.ts'

@@ -11,11 +11,15 @@ import type {
   EngineModel,
   ModelFiles,
   Scores,
+  TextOptions,
 } from './engine.ts'
 import { CocoopError, throwIfCancelled } from './errors.ts'
 import { BadImage, BundleMetadata, InspectedImage, ModelInfo, parseJson, type ZeroShotSpec } from './schemas.ts'
 
 type Awaitable<T> = T | Promise<T>
+
+/** Prompts that one call of a door is given: between two calls there is news, and WASM can be stopped. */
+const PROMPTS_AT_ONCE = 2048
 
 /** Stops the addon's call it was given to. */
 export interface RawCancel {
@@ -36,7 +40,10 @@ export interface RawClassifier {
 export interface RawModel {
   readonly info: string
   inspectImages(images: Uint8Array[]): Awaitable<string>
-  zeroShotBundle(spec: string): Awaitable<Uint8Array>
+  embedTexts(texts: string[], truncate: boolean, cancel?: RawCancel): Awaitable<Float32Array>
+  textFeatures(classnames: string[], templates: string[], cancel?: RawCancel): Awaitable<Float32Array>
+  score(image_features: Float32Array, text_features: Float32Array): Awaitable<RawScores>
+  zeroShotBundle(spec: string, text_features?: Float32Array): Awaitable<Uint8Array>
   classifier(bundle: Uint8Array, classnames?: string[]): Awaitable<RawClassifier>
   free?(): void
 }
@@ -149,9 +156,54 @@ export abstract class DoorModel<Raw extends RawModel> implements EngineModel {
     return parseJson(InspectedImage.array(), json, 'inspected images', 'internal')
   }
 
-  async zeroShotBundle(spec: ZeroShotSpec): Promise<Bytes> {
-    const bundle = await this.call(undefined, () => this.handle.raw.zeroShotBundle(JSON.stringify(spec)))
-    return bundle as Bytes
+  embedTexts(
+    texts: readonly string[],
+    { truncate = false, ...options }: TextOptions & { truncate?: boolean | undefined } = {},
+  ): Promise<Float32Array> {
+    return this.#eachBatch(texts, 1, options, (some, cancel) => this.handle.raw.embedTexts(some, truncate, cancel))
+  }
+
+  async textFeatures(
+    classnames: readonly string[],
+    templates: readonly string[],
+    options: TextOptions = {},
+  ): Promise<Float32Array> {
+    if (classnames.length === 0) throw new CocoopError('bad_classes', 'class names: the list is empty')
+    return await this.#eachBatch(classnames, templates.length, options, (some, cancel) =>
+      this.handle.raw.textFeatures(some, [...templates], cancel),
+    )
+  }
+
+  /** Rows (n, embed_dim) of `list`, whose entries are `prompts` prompts each, some at a time. */
+  async #eachBatch(
+    list: readonly string[],
+    prompts: number,
+    { signal, onProgress }: TextOptions,
+    run: (some: string[], cancel: RawCancel | undefined) => Awaitable<Float32Array>,
+  ): Promise<Float32Array> {
+    throwIfCancelled(signal)
+    const { embed_dim } = this.info
+    const rows = new Float32Array(list.length * embed_dim)
+    const atOnce = Math.max(1, Math.floor(PROMPTS_AT_ONCE / Math.max(1, prompts)))
+    for (let start = 0; start < list.length; start += atOnce) {
+      const some = list.slice(start, start + atOnce)
+      rows.set(await this.call(signal, (cancel) => run(some, cancel)), start * embed_dim)
+      onProgress?.((start + some.length) * prompts, list.length * prompts)
+    }
+    return rows
+  }
+
+  async score(
+    image_features: Float32Array,
+    text_features: Float32Array,
+    { signal }: CallOptions = {},
+  ): Promise<Scores> {
+    return take(await this.call(signal, () => this.handle.raw.score(image_features, text_features)), this.call)
+  }
+
+  async zeroShotBundle(spec: ZeroShotSpec, text_features?: Float32Array): Promise<Bytes> {
+    const run = () => this.handle.raw.zeroShotBundle(JSON.stringify(spec), text_features)
+    return (await this.call(undefined, run)) as Bytes
   }
 
   async classifier(

@@ -12,6 +12,12 @@ export interface CallOptions {
   signal?: AbortSignal | undefined
 }
 
+/** For a call over many texts. */
+export interface TextOptions extends CallOptions {
+  /** Called after every batch with the number of prompts that are done, and of all. */
+  onProgress?: ((done: number, total: number) => void) | undefined
+}
+
 /** A model's weights (safetensors) and the text of its config.json. */
 export interface ModelFiles {
   weights: Uint8Array
@@ -52,7 +58,24 @@ export interface EngineModel extends Disposable {
   /** Features of encoded image files. A file that cannot be read is named in `bad`; it does not stop the others. */
   embedImages(images: Uint8Array[], options?: CallOptions): Promise<Embedded>
   inspectImages(images: Uint8Array[]): Promise<InspectedImage[]>
-  zeroShotBundle(spec: ZeroShotSpec): Promise<Bytes>
+  /**
+   * Features (n, embed_dim) of texts as they stand, L2-normalised. A text that is longer than the model's context throws
+   * `text_too_long`, or with `truncate` loses its end, as in CLIP's own `tokenize(truncate=True)`.
+   */
+  embedTexts(
+    texts: readonly string[],
+    options?: TextOptions & { truncate?: boolean | undefined },
+  ): Promise<Float32Array>
+  /** Features (n_cls, embed_dim) of class names in templates with `{}`, L2-normalised; `_` in a name is a space. Several templates are an ensemble. */
+  textFeatures(
+    classnames: readonly string[],
+    templates: readonly string[],
+    options?: TextOptions,
+  ): Promise<Float32Array>
+  /** Every image (n, embed_dim) against every text (n_cls, embed_dim), both L2-normalised: cosines, and their softmax at the model's scale. */
+  score(image_features: Float32Array, text_features: Float32Array, options?: CallOptions): Promise<Scores>
+  /** A bundle of templates. `text_features` are {@link textFeatures} of the same names and templates, where they are known already. */
+  zeroShotBundle(spec: ZeroShotSpec, text_features?: Float32Array): Promise<Bytes>
   /** Opens a bundle; with `classnames`, its prompt over other classes (open vocabulary). */
   classifier(
     bundle: Uint8Array,

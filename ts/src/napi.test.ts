@@ -98,6 +98,26 @@ describe('Trainer', () => {
   })
 })
 
+describe('texts', () => {
+  it('come in batches with news of each, and stop when asked', async () => {
+    const texts = Array.from({ length: 5000 }, (_, i) => `picture ${i}`)
+    const controller = new AbortController()
+    const news: [number, number][] = []
+    const onProgress = (done: number, total: number) => news.push([done, total])
+    const all = await model.embedTexts(texts, { onProgress })
+    expect(news.map(([done]) => done)).toEqual([2048, 4096, 5000])
+    const width = model.info.embed_dim
+    expect(all.subarray(4999 * width)).toEqual(await model.embedTexts(texts.slice(4999)))
+
+    const ensemble = model.textFeatures(texts, ['a {}.', 'the {}.'], { onProgress, signal: controller.signal })
+    const asked = performance.now()
+    controller.abort()
+    await expect(ensemble).rejects.toMatchObject({ code: 'cancelled' })
+    expect(performance.now() - asked).toBeLessThan(2000)
+    expect(news).toHaveLength(3)
+  })
+})
+
 describe('sampling', () => {
   it('gives indices of the right classes', async () => {
     const labels = Array.from({ length: 60 }, (_, i) => i % 3)

@@ -64,6 +64,7 @@ async function run(...args: string[]): Promise<Run> {
     terminal,
     given,
     print: (text) => void out.push(text),
+    write: async (text) => void out.push(text),
     exit: () => undefined,
     signal,
   }

@@ -1,40 +1,69 @@
 /** `cocoop-train publish`: brings a bundle, and its model where it is missing, to the store that the worker reads. */
-import { BundleName, publishBundle, publishModel, requireModel, type Store, wasmEngine } from 'cocoop/node'
+import {
+  BundleName,
+  nativeEngine,
+  publishBundle,
+  publishModel,
+  requireModel,
+  type Store,
+  wasmEngine,
+} from 'cocoop/node'
 import { z } from 'zod'
 import { findBundle } from '../bundle-source.ts'
 import { type Context, defineCommand } from '../command.ts'
+import { openDataset } from '../datasets/open.ts'
 import { codeOf, TrainError } from '../errors.ts'
+import { CACHE, FeatureCache } from '../feature-cache.ts'
 import { sha256 } from '../files.ts'
 import { DEFAULT_MODEL, readModel } from '../models.ts'
 import { formatBytes } from '../progress.ts'
 import { openStore, STORE, type StoreFlags } from '../stores.ts'
+import { TEMPLATES } from '../templates.ts'
+import { SOURCE } from '../train-options.ts'
+import { templateBundle } from '../zero-shot.ts'
+
+const FLAGS = z.object({
+  source: z
+    .string()
+    .optional()
+    .meta({ description: "A run's folder or a bundle's file", value: 'RUN|BUNDLE', positional: true }),
+  ...TEMPLATES,
+  data: SOURCE.data.optional().meta({
+    description: 'With --templates: the data set whose class names they are filled with',
+    value: 'NAME|DIR',
+    short: 'd',
+  }),
+  classes: z
+    .enum(['all', 'base', 'new'])
+    .default('all')
+    .meta({ description: 'With --templates: which of its classes' }),
+  name: BundleName.optional().meta({
+    description: "The name to publish under (default: the bundle's own)",
+    value: 'NAME',
+  }),
+  model: z
+    .string()
+    .default(DEFAULT_MODEL)
+    .meta({ description: 'The model, for a store that lacks it', value: 'NAME|DIR', short: 'm' }),
+  ...STORE,
+  ...CACHE,
+})
+type Flags = z.output<typeof FLAGS>
 
 export const publish = defineCommand({
   name: 'publish',
   summary: 'Publish a bundle (and its model) to the store that the worker reads',
   details:
     'The bundle is written, read back, and proven through WASM by its probe image; only then does the name point to it.',
-  flags: z.object({
-    source: z
-      .string()
-      .meta({ description: "A run's folder or a bundle's file", value: 'RUN|BUNDLE', positional: true }),
-    name: BundleName.optional().meta({
-      description: "The name to publish under (default: the bundle's own)",
-      value: 'NAME',
-    }),
-    model: z
-      .string()
-      .default(DEFAULT_MODEL)
-      .meta({ description: 'The model, for a store that lacks it', value: 'NAME|DIR', short: 'm' }),
-    ...STORE,
-  }),
+  flags: FLAGS,
   examples: [
     'cocoop-train publish runs/mine --name backdrops',
     'cocoop-train publish backdrops.safetensors --name backdrops --store store/',
     'cocoop-train publish runs/mine --name backdrops --kv remote',
+    'cocoop-train publish --templates imagenet-7 --data emoji-kinds --name kinds',
   ],
   run: async (flags, context) => {
-    const { bytes } = await findBundle(flags.source)
+    const bytes = await bundleOf(flags, context)
     const { name, ...published } = await publishTo(bytes, flags, context)
     context.print(`published ${name}@${published.sha256.slice(0, 12)} to the ${published.where}`)
     if (published.previous !== null)
@@ -42,6 +71,27 @@ export const publish = defineCommand({
     return { name, ...published }
   },
 })
+
+/** The bundle that is named, or one that is made of templates. */
+async function bundleOf({ source, templates, data, ...flags }: Flags, context: Context): Promise<Uint8Array> {
+  if (source !== undefined && templates.length === 0) return (await findBundle(source)).bytes
+  if (source !== undefined)
+    throw new TrainError('usage', `${source} does not go with --templates`, 'A bundle has its own prompt.')
+  if (templates.length === 0)
+    throw new TrainError(
+      'usage',
+      'RUN|BUNDLE is missing',
+      'Name what to publish, or templates by --templates and --data.',
+    )
+  if (data === undefined)
+    throw new TrainError('usage', '--data is missing', '--templates are filled with the class names of a data set.')
+  const engine = await nativeEngine()
+  const files = await readModel(flags.model)
+  using model = await engine.loadModel(files, context)
+  const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })
+  const bench = { dataset: await openDataset(data), id: files.id, model, cache }
+  return await templateBundle(bench, { templates, classes: flags.classes, name: flags.name }, context)
+}
 
 /** Publishes a bundle's bytes, and the model that they need where the store lacks it. */
 export async function publishTo(
