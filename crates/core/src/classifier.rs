@@ -245,6 +245,7 @@ pub fn zero_shot_bundle<O: Ops>(
 }
 
 /// Scores of `image_features` (n, `embed_dim`) against `text_features` (`n_cls`, `embed_dim`), both L2-normalised.
+/// A model without a scale has cosines alone: the probabilities are NaN.
 /// # Errors
 /// [`Error::Shape`] if one of them is no whole features; [`Error::Classes`] if there is no text.
 pub fn scores<O: Ops>(
@@ -263,6 +264,8 @@ pub fn scores<O: Ops>(
     if n_cls == 0 {
         return Err(Error::Classes { why: "there is no text".into() });
     }
-    let logits = logits(clip.logit_scale, image_features, text_features, n_cls, embed_dim);
-    Ok(Scores::of(&logits, n_cls, clip.logit_scale))
+    let cosines = logits(0.0, image_features, text_features, n_cls, embed_dim);
+    let scale = clip.logit_scale.exp();
+    let logits: Vec<f32> = cosines.iter().map(|cosine| cosine * scale).collect();
+    Ok(Scores { cosines, ..Scores::of(&logits, n_cls, clip.logit_scale) })
 }

@@ -65,6 +65,6 @@ export const score = defineCommand({
       print(table([path, 'cosine', 'probability'], rows))
     }
     if (left_out.length > 0) exit(EXIT.partial)
-    return { logit_scale: Math.exp(logit_scale), images, left_out }
+    return { logit_scale: logit_scale === null ? null : Math.exp(logit_scale), images, left_out }
   },
 })
