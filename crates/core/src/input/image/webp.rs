@@ -7,7 +7,7 @@ use super::{Head, Limits, Mode, Sink, broken};
 use crate::Result;
 use image_webp::WebPDecoder;
 use image_webp::vp8::{Frame, Vp8Decoder};
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits, sink: &mut dyn Sink) -> Result<()> {
     let chunks = bytes.get(12..).unwrap_or_default();
@@ -34,7 +34,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, sink: &mut dyn Sink) -> Resu
     let head = Head { width, height, mode, palette: Vec::new() };
     if let (false, true, false) = (animated, lossy, alpha) {
         let body = first_chunk(chunks, *b"VP8 ").ok_or_else(|| broken("WebP without pixels"))?;
-        let frame = Vp8Decoder::decode_frame(body).map_err(broken)?;
+        // Through the reader that the library itself uses, or the module would hold its decoder twice (45 kB).
+        let mut whole = Cursor::new(body);
+        let reader = whole.by_ref().take(body.len() as u64);
+        let frame = Vp8Decoder::decode_frame(reader).map_err(broken)?;
         if (usize::from(frame.width), usize::from(frame.height)) != (width, height) {
             return Err(broken("WebP whose size is not that of its pixels"));
         }
