@@ -44,11 +44,12 @@ fn main() {
     // [forward, forward and backward][layout][round], seconds
     let mut times = [const { [const { Vec::new() }; 3] }; 2];
     let mut work = Workspace::training(clip.config.text.layers);
+    let (mut x, mut features) = (Vec::new(), Vec::new());
     for round in 0..=rounds {
         for (l, rows) in layouts.iter().enumerate() {
             let start = Instant::now();
-            let x = rows.embed(text, &tokens, &ctx, N_CTX, &[]);
-            let features = text.encode(&Cpu, &mut work, &x, &rows.plan);
+            rows.embed(&mut x, text, &tokens, &ctx, N_CTX, &[]);
+            text.encode(&Cpu, &mut work, &mut features, &x, &rows.plan);
             let forward = start.elapsed().as_secs_f64();
             let dx =
                 text.backward(&Cpu, &mut work, &vec![1e-3; features.len()], &rows.plan, rows.len());

@@ -4,10 +4,10 @@
 use crate::bundle::{Bundle, Metadata, Method};
 use crate::input::image::probe;
 use crate::input::transform;
+use crate::kernels::softmax::softmax;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::text::TokenTable;
-use crate::ops::cross_entropy::softmax;
 use crate::ops::{Cpu, Ops};
 use crate::prompt::learned::{Learned, logits};
 use crate::prompt::trie::Sharing;
@@ -24,13 +24,23 @@ pub struct Classifier<O: Ops = Cpu> {
     bundle: Bundle,
     head: Head<O>,
     work: Workspace<O>,
+    buffers: Buffers,
+}
+
+/// Room that one request leaves to the next.
+#[derive(Default)]
+struct Buffers {
+    pixels: Vec<f32>,
+    image_features: Vec<f32>,
+    logits: Vec<f32>,
+    part: Vec<f32>,
 }
 
 enum Head<O: Ops> {
     /// L2-normalised `text_features` (`n_cls`, `embed_dim`).
     Static(Vec<f32>),
     /// Text features of each image's own.
-    Conditional(Learned<O>, TokenTable),
+    Conditional(Box<Learned<O>>, TokenTable),
 }
 
 /// What the classes score.
@@ -114,19 +124,16 @@ impl<O: Ops> Classifier<O> {
                 };
                 if *method == Method::Cocoop {
                     clip.text()?; // each image will need it: now is the time to miss it
-                    Head::Conditional(learned, tokens)
+                    Head::Conditional(Box::new(learned), tokens)
                 } else {
-                    let any_image = vec![0.0; clip.config.embed_dim];
-                    Head::Static(
-                        learned.forward(&clip, &tokens, &mut work, &any_image)?.text_features,
-                    )
+                    Head::Static(learned.text_features(&clip, &tokens, &mut work)?)
                 }
             }
         };
         if let Some(names) = other {
             bundle.metadata.classnames = names;
         }
-        Ok(Self { clip, bundle, head, work })
+        Ok(Self { clip, bundle, head, work, buffers: Buffers::default() })
     }
 
     /// What the bundle says of itself, with the classes in use.
@@ -138,8 +145,20 @@ impl<O: Ops> Classifier<O> {
     /// # Errors
     /// [`Error::Image`], [`Error::ImageTooLarge`], [`Error::ImageFormat`].
     pub fn classify(&mut self, image: &[u8]) -> Result<Scores> {
-        let features = self.clip.embed(&mut self.work, image)?;
-        self.score(&features, &|| false)
+        let view = self.clip.view(image)?;
+        self.classify_view(&view)
+    }
+
+    /// Scores of what the model sees of an image: RGB (`image_size`, `image_size`, 3).
+    fn classify_view(&mut self, view: &[u8]) -> Result<Scores> {
+        let Self { clip, work, buffers: Buffers { pixels, image_features, .. }, .. } = self;
+        pixels.resize(view.len(), 0.0);
+        transform::normalize(view, clip.config.image_size, pixels);
+        clip.image_features_to(work, image_features, pixels)?;
+        let image_features = std::mem::take(image_features);
+        let scores = self.score(&image_features, &|| false);
+        self.buffers.image_features = image_features;
+        scores
     }
 
     /// Scores of `image_features` (batch, `embed_dim`), L2-normalised. `cancelled` is asked between batches.
@@ -159,22 +178,23 @@ impl<O: Ops> Classifier<O> {
             Head::Static(_) => ROWS_AT_A_TIME,
             Head::Conditional(learned, _) => (ROWS_AT_A_TIME / learned.rows_per_image()).max(1),
         };
-        let mut all = Vec::with_capacity(image_features.len() / embed_dim * n_cls);
+        self.buffers.logits.clear();
         for features in image_features.chunks(batch * embed_dim) {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
-            let Self { clip, head, work, .. } = self;
+            let Self { clip, head, work, buffers: Buffers { logits: all, part, .. }, .. } = self;
             match head {
                 Head::Static(text) => {
-                    all.extend(logits(clip.logit_scale, features, text, n_cls, embed_dim));
+                    logits(part, clip.logit_scale, features, text, n_cls, embed_dim);
+                    all.extend_from_slice(part);
                 }
                 Head::Conditional(learned, tokens) => {
-                    all.extend(learned.forward(clip, tokens, work, features)?.logits);
+                    all.extend_from_slice(learned.forward(clip, tokens, work, features)?);
                 }
             }
         }
-        Ok(Scores::of(&all, n_cls, self.clip.logit_scale))
+        Ok(Scores::of(&self.buffers.logits, n_cls, self.clip.logit_scale))
     }
 
     /// Classifies the probe image; the largest difference of its logits from those in the bundle, relative to the
@@ -205,15 +225,9 @@ pub fn with_probe<O: Ops>(clip: &Arc<Clip<O>>, mut bundle: Bundle) -> Result<Bun
 
 fn probe_logits<O: Ops>(clip: &Clip<O>, classifier: &mut Classifier<O>) -> Result<Vec<f32>> {
     let size = clip.config.image_size;
-    let pixels = clip.pixels(&transform::test_view(&probe(size), size));
-    let features = clip.image_features(&mut classifier.work, &pixels)?;
+    let view = transform::test_view(&probe(size), size);
     let scale = clip.logit_scale.exp();
-    Ok(classifier
-        .score(&features, &|| false)?
-        .cosines
-        .into_iter()
-        .map(|cosine| cosine * scale)
-        .collect())
+    Ok(classifier.classify_view(&view)?.cosines.into_iter().map(|cosine| cosine * scale).collect())
 }
 
 /// A bundle of hand-written templates. `text_features` (`n_cls`, `embed_dim`) are the templates' own where they were
@@ -264,7 +278,8 @@ pub fn scores<O: Ops>(
     if n_cls == 0 {
         return Err(Error::Classes { why: "there is no text".into() });
     }
-    let cosines = logits(0.0, image_features, text_features, n_cls, embed_dim);
+    let mut cosines = Vec::new();
+    logits(&mut cosines, 0.0, image_features, text_features, n_cls, embed_dim);
     let scale = clip.logit_scale.exp();
     let logits: Vec<f32> = cosines.iter().map(|cosine| cosine * scale).collect();
     Ok(Scores { cosines, ..Scores::of(&logits, n_cls, clip.logit_scale) })

@@ -3,8 +3,11 @@
 
 pub mod attention;
 pub mod conv;
+pub mod dot;
 pub mod gemm;
 pub mod norm;
+mod simd;
+pub mod softmax;
 pub mod vector;
 
 /// The instruction set that this process uses, found once.

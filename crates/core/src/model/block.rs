@@ -6,6 +6,7 @@
 use super::resnet;
 use super::weights::Weights;
 use crate::Result;
+use crate::kernels::attention::Heads;
 use crate::ops::{Activation, Ops};
 use std::mem::swap;
 
@@ -23,7 +24,7 @@ struct Block<O: Ops> {
 /// A stack of blocks.
 pub struct Transformer<O: Ops> {
     blocks: Vec<Block<O>>,
-    width: usize,
+    heads: Heads,
     activation: Activation,
 }
 
@@ -53,14 +54,21 @@ pub struct Workspace<O: Ops> {
     /// (ends, width): the transformer's result; in backward, its gradient and then that of each block's input.
     pub(super) x: O::Buffer,
     pub(super) d: O::Buffer,
-    h: O::Buffer,
+    pub(super) h: O::Buffer,
     ends: O::Buffer,
     attended: O::Buffer,
-    wide: O::Buffer,
+    pub(super) wide: O::Buffer,
     dq: O::Buffer,
     dkv: O::Buffer,
     /// Of an image tower that is a ResNet.
     pub(super) maps: resnet::Buffers<O>,
+    /// (ends, width) and (ends, `embed_dim`): what stands behind the last block.
+    pub(super) normed: O::Buffer,
+    pub(super) projected: O::Buffer,
+    /// What is laid out on the host before it goes where the backend computes.
+    pub(super) host: Vec<f32>,
+    /// The plan of the latest (images, rows) of the image tower.
+    pub(super) images: Option<((usize, usize), Plan<O>)>,
 }
 
 impl<O: Ops> Workspace<O> {
@@ -93,6 +101,10 @@ impl<O: Ops> Workspace<O> {
             dq: O::Buffer::default(),
             dkv: O::Buffer::default(),
             maps: resnet::Buffers::default(),
+            normed: O::Buffer::default(),
+            projected: O::Buffer::default(),
+            host: Vec::new(),
+            images: None,
         }
     }
 }
@@ -106,9 +118,10 @@ impl<O: Ops> Transformer<O> {
         weights: &dyn Weights,
         prefix: &str,
         layers: usize,
-        width: usize,
+        heads: Heads,
         activation: Activation,
     ) -> Result<Self> {
+        let width = heads.width;
         let block = |i: usize| {
             let name = |leaf: &str| format!("{prefix}.resblocks.{i}.{leaf}");
             let norm = |leaf: &str| load_norm(ops, weights, &name(leaf), width);
@@ -140,7 +153,7 @@ impl<O: Ops> Transformer<O> {
         };
         #[cfg(not(feature = "parallel"))]
         let blocks = (0..layers).map(block).collect::<Result<_>>()?;
-        Ok(Self { blocks, width, activation })
+        Ok(Self { blocks, heads, activation })
     }
 
     /// Number of blocks.
@@ -159,15 +172,15 @@ impl<O: Ops> Transformer<O> {
             ops.layer_norm(h, &saved.x, &block.ln_1);
             ops.linear(&mut saved.kv, h, &block.key_value, false);
             if last {
-                ops.gather(ends, h, &plan.ends, self.width);
+                ops.gather(ends, h, &plan.ends, self.heads.width);
                 ops.linear(&mut saved.q, ends, &block.query, false);
-                ops.gather(&mut saved.mid, &saved.x, &plan.ends, self.width);
+                ops.gather(&mut saved.mid, &saved.x, &plan.ends, self.heads.width);
             } else {
                 ops.linear(&mut saved.q, h, &block.query, false);
                 ops.copy(&mut saved.mid, &saved.x);
             }
             let attention = if last { &plan.last } else { &plan.all };
-            ops.attention(attended, &saved.q, &saved.kv, attention, self.width);
+            ops.attention(attended, &saved.q, &saved.kv, attention, self.heads);
             ops.linear(&mut saved.mid, attended, &block.out, true);
             ops.layer_norm(h, &saved.mid, &block.ln_2);
             ops.linear(&mut saved.fc, h, &block.fc, false);
@@ -193,14 +206,14 @@ impl<O: Ops> Transformer<O> {
             ops.linear_backward(h, wide, &block.fc, false);
             ops.layer_norm_backward(d, h, &saved.mid, &block.ln_2);
             ops.linear_backward(attended, d, &block.out, false);
-            ops.attention_backward(dq, dkv, attended, &saved.q, &saved.kv, attention, self.width);
+            ops.attention_backward(dq, dkv, attended, &saved.q, &saved.kv, attention, self.heads);
             ops.linear_backward(h, dkv, &block.key_value, false);
             if last {
                 ops.linear_backward(attended, dq, &block.query, false);
-                ops.scatter_add(h, attended, &plan.ends, self.width);
+                ops.scatter_add(h, attended, &plan.ends, self.heads.width);
                 swap(d, ends);
-                ops.zero(d, rows * self.width);
-                ops.scatter_add(d, ends, &plan.ends, self.width);
+                ops.zero(d, rows * self.heads.width);
+                ops.scatter_add(d, ends, &plan.ends, self.heads.width);
             } else {
                 ops.linear_backward(h, dq, &block.query, true);
             }

@@ -169,9 +169,23 @@ impl<O: Ops> Clip<O> {
     /// # Errors
     /// As [`Self::image`].
     pub fn image_features(&self, work: &mut Workspace<O>, pixels: &[f32]) -> Result<Vec<f32>> {
-        let mut features = self.image()?.encode(&self.ops, work, pixels);
-        normalize::forward(&mut features, self.config.embed_dim);
+        let mut features = Vec::new();
+        self.image_features_to(work, &mut features, pixels)?;
         Ok(features)
+    }
+
+    /// As [`Self::image_features`], into `features`, whose room is used again.
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn image_features_to(
+        &self,
+        work: &mut Workspace<O>,
+        features: &mut Vec<f32>,
+        pixels: &[f32],
+    ) -> Result<()> {
+        self.image()?.encode(&self.ops, work, features, pixels);
+        normalize::forward(features, self.config.embed_dim);
+        Ok(())
     }
 
     /// L2-normalised `image_features` (`embed_dim`) of one encoded image file.

@@ -6,7 +6,7 @@
 use super::config::{Config, Resnet};
 use super::weights::Weights;
 use crate::Result;
-use crate::kernels::attention;
+use crate::kernels::attention::{self, HEAD, Heads};
 use crate::kernels::conv::Window;
 use crate::ops::{Matrix, Ops};
 use std::mem::swap;
@@ -58,6 +58,7 @@ pub struct Buffers<O: Ops> {
     shortcut: O::Buffer,
     patches: O::Buffer,
     tokens: Option<Tokens<O>>,
+    features: Vec<f32>,
 }
 
 /// The attention pool's plan for one size of batch.
@@ -79,6 +80,7 @@ impl<O: Ops> Default for Buffers<O> {
             shortcut: O::Buffer::default(),
             patches: O::Buffer::default(),
             tokens: None,
+            features: Vec::new(),
         }
     }
 }
@@ -126,18 +128,24 @@ impl<O: Ops> ModifiedResNet<O> {
         Ok(Self { stem, blocks, pool, image_size: config.image_size, width: w })
     }
 
-    /// The unnormalised `image_features` (batch, `embed_dim`) of `pixels` (batch, 3, `image_size`, `image_size`).
+    /// `features` = the unnormalised `image_features` (batch, `embed_dim`) of `pixels` (batch, 3, `image_size`,
+    /// `image_size`).
     /// # Panics
     /// If `pixels` is no whole number of images.
-    pub fn encode(&self, ops: &O, work: &mut Buffers<O>, pixels: &[f32]) -> Vec<f32> {
+    pub fn encode(&self, ops: &O, work: &mut Buffers<O>, features: &mut Vec<f32>, pixels: &[f32]) {
         let image_len = 3 * self.image_size.pow(2);
         assert!(pixels.len().is_multiple_of(image_len));
         let together = (VALUES / ((self.image_size / 2).pow(2) * self.width)).max(1);
-        let parts = pixels.chunks(together * image_len);
-        parts.flat_map(|pixels| self.encode_together(ops, work, pixels)).collect()
+        features.clear();
+        for pixels in pixels.chunks(together * image_len) {
+            self.encode_together(ops, work, pixels);
+            ops.download(&mut work.features, &work.x);
+            features.extend_from_slice(&work.features);
+        }
     }
 
-    fn encode_together(&self, ops: &O, work: &mut Buffers<O>, pixels: &[f32]) -> Vec<f32> {
+    /// From pixels to `work.x` (batch, `embed_dim`).
+    fn encode_together(&self, ops: &O, work: &mut Buffers<O>, pixels: &[f32]) {
         self.stem(ops, work, pixels);
         let mut size = self.image_size / 4;
         for block in &self.blocks {
@@ -211,8 +219,8 @@ impl<O: Ops> AttentionPool<O> {
         })
     }
 
-    /// From `work.x` (batch·size², width) to features (batch, `embed_dim`).
-    fn forward(&self, ops: &O, work: &mut Buffers<O>, batch: usize, size: usize) -> Vec<f32> {
+    /// From `work.x` (batch·size², width) to `work.x` (batch, `embed_dim`).
+    fn forward(&self, ops: &O, work: &mut Buffers<O>, batch: usize, size: usize) {
         let Buffers { x, h, pooled, shortcut, tokens, .. } = work;
         let tokens = match tokens {
             Some(tokens) if tokens.batch == batch => tokens,
@@ -225,9 +233,9 @@ impl<O: Ops> AttentionPool<O> {
         ops.linear(shortcut, h, &self.key_value, false);
         ops.gather(pooled, h, &tokens.means, self.width);
         ops.linear(x, pooled, &self.query, false);
-        ops.attention(h, x, shortcut, &tokens.plan, self.width);
+        let heads = Heads { width: self.width, head: HEAD };
+        ops.attention(h, x, shortcut, &tokens.plan, heads);
         ops.linear(x, h, &self.out, false);
-        ops.download(x)
     }
 
     fn tokens(&self, ops: &O, batch: usize, size: usize) -> Tokens<O> {

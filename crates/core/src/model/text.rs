@@ -5,6 +5,7 @@
 use super::block::{Plan, Transformer, Workspace, load_norm, load_projection};
 use super::config::Config;
 use super::weights::Weights;
+use crate::kernels::attention::Heads;
 use crate::ops::Ops;
 use crate::{Error, Result};
 
@@ -69,7 +70,7 @@ impl<O: Ops> Text<O> {
                 weights,
                 "transformer",
                 config.text.layers,
-                width,
+                Heads { width, head: width / config.text.heads },
                 config.text.activation,
             )?,
             ln_final: load_norm(ops, weights, "ln_final", width)?,
@@ -94,14 +95,21 @@ impl<O: Ops> Text<O> {
         &self.positional_embedding[depth * self.width..][..self.width]
     }
 
-    /// The unnormalised `text_features` (ends, `embed_dim`) of `x` (rows, width), embeddings with positions.
-    pub fn encode(&self, ops: &O, work: &mut Workspace<O>, x: &[f32], plan: &Plan<O>) -> Vec<f32> {
+    /// `features` = the unnormalised `text_features` (ends, `embed_dim`) of `x` (rows, width), embeddings with positions.
+    pub fn encode(
+        &self,
+        ops: &O,
+        work: &mut Workspace<O>,
+        features: &mut Vec<f32>,
+        x: &[f32],
+        plan: &Plan<O>,
+    ) {
         ops.upload(&mut work.x, x);
         self.transformer.forward(ops, work, plan);
-        let (mut normed, mut features) = (O::Buffer::default(), O::Buffer::default());
-        ops.layer_norm(&mut normed, &work.x, &self.ln_final);
-        ops.linear(&mut features, &normed, &self.projection, false);
-        ops.download(&features)
+        let Workspace { x, normed, projected, .. } = work;
+        ops.layer_norm(normed, x, &self.ln_final);
+        ops.linear(projected, normed, &self.projection, false);
+        ops.download(features, projected);
     }
 
     /// The gradient of `x` (rows, width), given that of [`Self::encode`]'s result, which must be the workspace's latest.
@@ -113,12 +121,14 @@ impl<O: Ops> Text<O> {
         plan: &Plan<O>,
         rows: usize,
     ) -> Vec<f32> {
-        let (mut upper, mut normed) = (O::Buffer::default(), O::Buffer::default());
-        ops.upload(&mut upper, dfeatures);
-        ops.linear_backward(&mut normed, &upper, &self.projection, false);
-        ops.zero(&mut work.d, dfeatures.len() / self.embed_dim * self.width);
-        ops.layer_norm_backward(&mut work.d, &normed, &work.x, &self.ln_final);
+        let Workspace { x, d, normed, projected, .. } = work;
+        ops.upload(projected, dfeatures);
+        ops.linear_backward(normed, projected, &self.projection, false);
+        ops.zero(d, dfeatures.len() / self.embed_dim * self.width);
+        ops.layer_norm_backward(d, normed, x, &self.ln_final);
         self.transformer.backward(ops, work, plan, rows);
-        ops.download(&work.d)
+        let mut dx = Vec::new();
+        ops.download(&mut dx, &work.d);
+        dx
     }
 }

@@ -31,13 +31,20 @@ impl<O: Ops> Vision<O> {
         })
     }
 
-    /// The unnormalised `image_features` (batch, `embed_dim`) of `pixels` (batch, 3, `image_size`, `image_size`).
+    /// `features` = the unnormalised `image_features` (batch, `embed_dim`) of `pixels` (batch, 3, `image_size`,
+    /// `image_size`).
     /// # Panics
     /// If `pixels` is no whole number of images.
-    pub fn encode(&self, ops: &O, work: &mut Workspace<O>, pixels: &[f32]) -> Vec<f32> {
+    pub fn encode(
+        &self,
+        ops: &O,
+        work: &mut Workspace<O>,
+        features: &mut Vec<f32>,
+        pixels: &[f32],
+    ) {
         match self {
-            Self::Vit(tower) => tower.encode(ops, work, pixels),
-            Self::Resnet(tower) => tower.encode(ops, &mut work.maps, pixels),
+            Self::Vit(tower) => tower.encode(ops, work, features, pixels),
+            Self::Resnet(tower) => tower.encode(ops, &mut work.maps, features, pixels),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::block::{Plan, Transformer, Workspace, load_norm, load_projection};
 use super::config::{Config, Vit};
 use super::weights::Weights;
 use crate::Result;
-use crate::kernels::attention;
+use crate::kernels::attention::{self, Heads};
 use crate::ops::Ops;
 
 /// The image tower.
@@ -43,7 +43,7 @@ impl<O: Ops> VisionTransformer<O> {
                 weights,
                 "visual.transformer",
                 shape.layers,
-                width,
+                Heads { width, head: width / shape.heads },
                 shape.activation,
             )?,
             ln_post: load_norm(ops, weights, "visual.ln_post", width)?,
@@ -54,41 +54,54 @@ impl<O: Ops> VisionTransformer<O> {
         })
     }
 
-    /// The unnormalised `image_features` (batch, `embed_dim`) of `pixels` (batch, 3, `image_size`, `image_size`).
+    /// `features` = the unnormalised `image_features` (batch, `embed_dim`) of `pixels` (batch, 3, `image_size`,
+    /// `image_size`).
     /// # Panics
     /// If `pixels` is no whole number of images.
-    pub fn encode(&self, ops: &O, work: &mut Workspace<O>, pixels: &[f32]) -> Vec<f32> {
+    pub fn encode(
+        &self,
+        ops: &O,
+        work: &mut Workspace<O>,
+        features: &mut Vec<f32>,
+        pixels: &[f32],
+    ) {
         let image_len = 3 * self.image_size * self.image_size;
         assert!(pixels.len().is_multiple_of(image_len));
         let batch = pixels.len() / image_len;
-        let grid = self.image_size / self.patch_size;
-        let rows = grid * grid + 1;
-        let (mut patches, mut embedded, mut x) =
-            (O::Buffer::default(), O::Buffer::default(), O::Buffer::default());
-        ops.upload(&mut patches, &self.patches(pixels, image_len));
-        ops.linear(&mut embedded, &patches, &self.conv1, false);
-        ops.upload(&mut x, &self.base.repeat(batch));
-        let behind_class =
-            (0..batch * rows).filter(|row| row % rows > 0).map(|row| row as u32).collect();
-        ops.scatter_add(&mut x, &embedded, &ops.new_rows(behind_class), self.width);
-        ops.layer_norm(&mut work.x, &x, &self.ln_pre);
-        let plan = Plan {
-            all: ops.new_plan(attention::Plan::full(batch, rows, rows)),
-            last: ops.new_plan(attention::Plan::full(batch, rows, 1)),
-            ends: ops.new_rows((0..batch).map(|image| (image * rows) as u32).collect()),
-        };
-        self.transformer.forward(ops, work, &plan);
-        ops.layer_norm(&mut embedded, &work.x, &self.ln_post);
-        ops.linear(&mut x, &embedded, &self.proj, false);
-        ops.download(&x)
+        let rows = self.base.len() / self.width;
+        let Workspace { x, h, wide, host, images, .. } = work;
+        self.patches(host, pixels);
+        ops.upload(wide, host);
+        host.clear();
+        (0..batch).for_each(|_| host.extend_from_slice(&self.base));
+        ops.upload(h, host);
+        ops.linear(h, wide, &self.conv1, true);
+        ops.layer_norm(x, h, &self.ln_pre);
+        if images.as_ref().is_none_or(|(known, _)| *known != (batch, rows)) {
+            let plan = Plan {
+                all: ops.new_plan(attention::Plan::full(batch, rows, rows)),
+                last: ops.new_plan(attention::Plan::full(batch, rows, 1)),
+                ends: ops.new_rows((0..batch).map(|image| (image * rows) as u32).collect()),
+            };
+            *images = Some(((batch, rows), plan));
+        }
+        let images = images.take(); // so that the rest of the workspace can be lent
+        self.transformer.forward(ops, work, &images.as_ref().expect("just made").1);
+        let Workspace { x, normed, projected, .. } = work;
+        ops.layer_norm(normed, x, &self.ln_post);
+        ops.linear(projected, normed, &self.proj, false);
+        ops.download(features, projected);
+        work.images = images;
     }
 
-    /// Every patch as a row (batch·grid², 3·patch²), in the order of the filter's own (channel, y, x).
-    fn patches(&self, pixels: &[f32], image_len: usize) -> Vec<f32> {
+    /// `patches` = for each image a row of zeros, where the class token will stand, and every patch as a row (batch·rows,
+    /// 3·patch²), in the order of the filter's own (channel, y, x).
+    fn patches(&self, patches: &mut Vec<f32>, pixels: &[f32]) {
         let (size, patch) = (self.image_size, self.patch_size);
         let grid = size / patch;
-        let mut patches = Vec::with_capacity(pixels.len());
-        for image in pixels.chunks_exact(image_len) {
+        patches.clear();
+        for image in pixels.chunks_exact(3 * size * size) {
+            patches.extend(std::iter::repeat_n(0.0, 3 * patch * patch));
             for corner in (0..grid * grid).map(|i| i / grid * patch * size + i % grid * patch) {
                 for line in
                     (0..3 * patch).map(|i| corner + (i / patch) * size * size + i % patch * size)
@@ -97,6 +110,5 @@ impl<O: Ops> VisionTransformer<O> {
                 }
             }
         }
-        patches
     }
 }

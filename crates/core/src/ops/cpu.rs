@@ -1,8 +1,9 @@
 //! [`Ops`] on the processor: each operation is one call of a kernel.
 
 use super::{Activation, Matrix, Ops};
+use crate::kernels::attention::{self, Heads};
 use crate::kernels::conv::{self, Window};
-use crate::kernels::{attention, gemm, norm, vector};
+use crate::kernels::{gemm, norm, vector};
 use std::sync::OnceLock;
 
 /// Pixels whose patches are in memory at a time: bounds it at any size of image, and keeps them in a near cache.
@@ -60,8 +61,8 @@ impl Ops for Cpu {
         to.extend_from_slice(from);
     }
 
-    fn download(&self, from: &Vec<f32>) -> Vec<f32> {
-        from.clone()
+    fn download(&self, to: &mut Vec<f32>, from: &Vec<f32>) {
+        self.upload(to, from);
     }
 
     fn copy(&self, to: &mut Vec<f32>, from: &Vec<f32>) {
@@ -100,10 +101,10 @@ impl Ops for Cpu {
         q: &Vec<f32>,
         kv: &Vec<f32>,
         plan: &attention::Plan,
-        width: usize,
+        heads: Heads,
     ) {
         out.resize(q.len(), 0.0);
-        attention::forward(out, q, kv, plan, width);
+        attention::forward(out, q, kv, plan, heads);
     }
 
     fn attention_backward(
@@ -114,11 +115,11 @@ impl Ops for Cpu {
         q: &Vec<f32>,
         kv: &Vec<f32>,
         plan: &attention::Plan,
-        width: usize,
+        heads: Heads,
     ) {
         dq.resize(q.len(), 0.0);
         dkv.resize(kv.len(), 0.0);
-        attention::backward(dq, dkv, dout, q, kv, plan, width);
+        attention::backward(dq, dkv, dout, q, kv, plan, heads);
     }
 
     fn activation(&self, y: &mut Vec<f32>, x: &Vec<f32>, activation: Activation) {

@@ -2,6 +2,7 @@
 //! CLIP (Radford et al. 2021, Fig. 3), CoOp and CoCoOp make the logits differently; all end here.
 //! Backward needs only the probabilities that forward wrote.
 
+use crate::kernels::softmax::softmax;
 use crate::{Error, Result};
 
 /// Mean loss of a batch, in nats. Writes softmax(`logits`) to `probs` for [`backward`].
@@ -35,15 +36,6 @@ pub fn backward(dlogits: &mut [f32], probs: &[f32], labels: &[usize], n_cls: usi
         d.iter_mut().zip(p).for_each(|(d, p)| *d += p * scale);
         d[label] -= scale;
     }
-}
-
-/// `p` = softmax(`z`) of one row; returns ln Σ e^z.
-pub fn softmax(p: &mut [f32], z: &[f32]) -> f32 {
-    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max); // keeps exp() in range
-    p.iter_mut().zip(z).for_each(|(p, z)| *p = (z - max).exp());
-    let sum: f32 = p.iter().sum();
-    p.iter_mut().for_each(|p| *p /= sum);
-    max + sum.ln()
 }
 
 #[cfg(test)]

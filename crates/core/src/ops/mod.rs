@@ -8,8 +8,9 @@ pub mod normalize;
 
 pub use cpu::Cpu;
 
+use crate::kernels::attention::{self, Heads};
 use crate::kernels::conv::Window;
-use crate::kernels::{attention, gemm};
+use crate::kernels::gemm;
 use serde::Serialize;
 
 /// A frozen linear layer's weight, in the form in which its source holds it.
@@ -59,8 +60,8 @@ pub trait Ops: Send + Sync {
 
     /// `to` = `from`.
     fn upload(&self, to: &mut Self::Buffer, from: &[f32]);
-    /// The values of `from`.
-    fn download(&self, from: &Self::Buffer) -> Vec<f32>;
+    /// `to` = `from`.
+    fn download(&self, to: &mut Vec<f32>, from: &Self::Buffer);
     /// `to` = `from`.
     fn copy(&self, to: &mut Self::Buffer, from: &Self::Buffer);
     /// `to` = `len` zeros.
@@ -99,7 +100,7 @@ pub trait Ops: Send + Sync {
         q: &Self::Buffer,
         kv: &Self::Buffer,
         plan: &Self::Plan,
-        width: usize,
+        heads: Heads,
     );
     /// `dq`, `dkv` = the gradients of `q` and `kv`.
     fn attention_backward(
@@ -110,7 +111,7 @@ pub trait Ops: Send + Sync {
         q: &Self::Buffer,
         kv: &Self::Buffer,
         plan: &Self::Plan,
-        width: usize,
+        heads: Heads,
     );
     /// `y` = the activation of `x`.
     fn activation(&self, y: &mut Self::Buffer, x: &Self::Buffer, activation: Activation);

@@ -1,18 +1,33 @@
 //! L2 normalisation of rows, forward and backward. As in CLIP there is no epsilon: a row of zeros would be a bug of
 //! the model, and becomes NaN, which training and classification report.
 
-/// Divides each row of `x` (rows, width) by its length; returns the lengths (rows).
+use crate::kernels::dot::dots;
+
+/// Divides each row of `x` (rows, width) by its length.
 /// # Panics
 /// If `x` is no whole number of rows.
-pub fn forward(x: &mut [f32], width: usize) -> Vec<f32> {
+pub fn forward(x: &mut [f32], width: usize) {
     assert!(x.len().is_multiple_of(width));
-    x.chunks_exact_mut(width)
-        .map(|row| {
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            row.iter_mut().for_each(|x| *x /= length);
-            length
-        })
-        .collect()
+    x.chunks_exact_mut(width).for_each(|row| {
+        to_unit(row);
+    });
+}
+
+/// As [`forward`], and `lengths` (rows) are kept for [`backward`].
+/// # Panics
+/// As [`forward`].
+pub fn forward_keeping(x: &mut [f32], width: usize, lengths: &mut Vec<f32>) {
+    assert!(x.len().is_multiple_of(width));
+    lengths.clear();
+    lengths.extend(x.chunks_exact_mut(width).map(to_unit));
+}
+
+fn to_unit(row: &mut [f32]) -> f32 {
+    let mut square = [0.0];
+    dots(&mut square, row, row);
+    let length = square[0].sqrt();
+    row.iter_mut().for_each(|x| *x /= length);
+    length
 }
 
 /// Turns `d`, the gradient of the normalised rows `y`, into that of the rows before:
@@ -41,7 +56,8 @@ mod tests {
             y.iter().zip(dy).map(|(y, d)| y * d).sum::<f32>()
         };
         let (mut y, mut d) = (x, dy);
-        let lengths = forward(&mut y, 3);
+        let mut lengths = Vec::new();
+        forward_keeping(&mut y, 3, &mut lengths);
         backward(&mut d, &y, &lengths, 3);
         for i in 0..6 {
             let (mut up, mut down) = (x, x);

@@ -5,13 +5,14 @@ use super::learner::Learner;
 use super::plan::Rows;
 use super::template::{ClassTokenPosition, Symbol, around_ctx};
 use super::trie::{Node, Sharing, Trie};
+use crate::kernels::dot::dots;
+use crate::kernels::for_rows;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::text::TokenTable;
 use crate::ops::{Ops, normalize};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// Learned vectors among the names of some classes.
 pub struct Learned<O: Ops> {
@@ -20,18 +21,24 @@ pub struct Learned<O: Ops> {
     n_cls: usize,
     trie: Trie,
     /// The rows of the latest batch size.
-    rows: Option<(usize, Arc<Rows<O>>)>,
+    rows: Option<(usize, Rows<O>)>,
+    latest: Forward,
 }
 
-/// What a forward pass leaves for its user and for backward.
-pub struct Forward<O: Ops> {
+/// What a forward pass leaves for its user and for backward; its room stays for the next.
+#[derive(Default)]
+struct Forward {
     /// `exp(logit_scale)`·cosine (batch, `n_cls`).
-    pub logits: Vec<f32>,
+    logits: Vec<f32>,
     /// L2-normalised: (`n_cls`, `embed_dim`), or (batch, `n_cls`, `embed_dim`) where they depend on the image.
-    pub text_features: Vec<f32>,
+    text_features: Vec<f32>,
+    /// Of the text features before.
     lengths: Vec<f32>,
+    /// Of the Meta-Net.
     hidden: Vec<f32>,
-    rows: Arc<Rows<O>>,
+    shift: Vec<f32>,
+    /// (rows, width): the text tower's input.
+    x: Vec<f32>,
 }
 
 impl<O: Ops> Learned<O> {
@@ -67,6 +74,7 @@ impl<O: Ops> Learned<O> {
             trie: Trie::new(&prompts, sharing),
             learner,
             rows: None,
+            latest: Forward::default(),
         })
     }
 
@@ -91,18 +99,8 @@ impl<O: Ops> Learned<O> {
         self.learner.meta_net.is_some()
     }
 
-    fn rows(&mut self, ops: &O, images: usize) -> Arc<Rows<O>> {
-        match &self.rows {
-            Some((known, rows)) if *known == images => Arc::clone(rows),
-            _ => {
-                let rows = Arc::new(Rows::new(ops, &self.trie, images, false));
-                self.rows = Some((images, Arc::clone(&rows)));
-                rows
-            }
-        }
-    }
-
-    /// Logits of `image_features` (batch, `embed_dim`), L2-normalised, batch ≥ 1.
+    /// Logits (batch, `n_cls`) of `image_features` (batch, `embed_dim`), L2-normalised, batch ≥ 1. They stay until the
+    /// next pass.
     /// # Errors
     /// Of [`Clip::text`].
     pub fn forward(
@@ -111,36 +109,71 @@ impl<O: Ops> Learned<O> {
         tokens: &TokenTable,
         work: &mut Workspace<O>,
         image_features: &[f32],
-    ) -> Result<Forward<O>> {
-        let text = clip.text()?;
+    ) -> Result<&[f32]> {
         let embed_dim = clip.config.embed_dim;
-        let batch = image_features.len() / embed_dim;
-        let (shift, hidden) = match &self.learner.meta_net {
-            Some(net) => net.forward(image_features),
-            None => (Vec::new(), Vec::new()),
-        };
-        let rows = self.rows(&clip.ops, if self.conditional() { batch } else { 1 });
-        let x = rows.embed(text, tokens, &self.learner.ctx, self.learner.n_ctx, &shift);
-        let mut text_features = text.encode(&clip.ops, work, &x, &rows.plan);
-        let lengths = normalize::forward(&mut text_features, embed_dim);
-        let logits =
-            logits(clip.logit_scale, image_features, &text_features, self.n_cls, embed_dim);
-        Ok(Forward { logits, text_features, lengths, hidden, rows })
+        self.encode(clip, tokens, work, image_features)?;
+        let Forward { logits: z, text_features, .. } = &mut self.latest;
+        logits(z, clip.logit_scale, image_features, text_features, self.n_cls, embed_dim);
+        Ok(z)
     }
 
-    /// The gradient of what is learned, given that of the logits (batch, `n_cls`) of the workspace's latest forward pass.
+    /// L2-normalised `text_features` (`n_cls`, `embed_dim`) of prompts that are the same for every image.
+    /// # Errors
+    /// Of [`Clip::text`].
+    /// # Panics
+    /// If they are not ([`Self::conditional`]).
+    pub fn text_features(
+        &mut self,
+        clip: &Clip<O>,
+        tokens: &TokenTable,
+        work: &mut Workspace<O>,
+    ) -> Result<Vec<f32>> {
+        assert!(!self.conditional());
+        self.encode(clip, tokens, work, &[])?;
+        Ok(self.latest.text_features.clone())
+    }
+
+    /// The text features of each image, or of all.
+    fn encode(
+        &mut self,
+        clip: &Clip<O>,
+        tokens: &TokenTable,
+        work: &mut Workspace<O>,
+        image_features: &[f32],
+    ) -> Result<()> {
+        let (text, embed_dim) = (clip.text()?, clip.config.embed_dim);
+        let Forward { text_features, lengths, hidden, shift, x, .. } = &mut self.latest;
+        let mut images = 1;
+        if let Some(net) = &self.learner.meta_net {
+            images = image_features.len() / embed_dim;
+            net.forward(shift, hidden, image_features);
+        }
+        if self.rows.as_ref().is_none_or(|(known, _)| *known != images) {
+            self.rows = Some((images, Rows::new(&clip.ops, &self.trie, images, false)));
+        }
+        let (_, rows) = self.rows.as_ref().expect("just made");
+        rows.embed(x, text, tokens, &self.learner.ctx, self.learner.n_ctx, shift);
+        text.encode(&clip.ops, work, text_features, x, &rows.plan);
+        normalize::forward_keeping(text_features, embed_dim, lengths);
+        Ok(())
+    }
+
+    /// The gradient of what is learned, given that of the logits (batch, `n_cls`) of the latest forward pass, which was
+    /// in this workspace and of these `image_features`.
     /// # Errors
     /// Of [`Clip::text`]; never after that forward pass.
+    /// # Panics
+    /// If there was none.
     pub fn backward(
         &self,
         clip: &Clip<O>,
         work: &mut Workspace<O>,
-        forward: &Forward<O>,
         image_features: &[f32],
         dlogits: &[f32],
     ) -> Result<Learner> {
         let (embed_dim, ctx_dim) = (clip.config.embed_dim, self.learner.ctx_dim);
         let scale = clip.logit_scale.exp();
+        let (forward, rows) = (&self.latest, &self.rows.as_ref().expect("a forward pass").1);
         let mut dtext = vec![0.0; forward.text_features.len()];
         for (i, (image, dlogits)) in
             image_features.chunks_exact(embed_dim).zip(dlogits.chunks_exact(self.n_cls)).enumerate()
@@ -153,15 +186,14 @@ impl<O: Ops> Learned<O> {
             }
         }
         normalize::backward(&mut dtext, &forward.text_features, &forward.lengths, embed_dim);
-        let dx =
-            clip.text()?.backward(&clip.ops, work, &dtext, &forward.rows.plan, forward.rows.len());
+        let dx = clip.text()?.backward(&clip.ops, work, &dtext, &rows.plan, rows.len());
         let mut d = self.learner.zeros();
         let mut dshift =
             vec![
                 0.0;
                 if self.conditional() { image_features.len() / embed_dim * ctx_dim } else { 0 }
             ];
-        for (row, image, index) in forward.rows.learned(self.learner.n_ctx) {
+        for (row, image, index) in rows.learned(self.learner.n_ctx) {
             let dx = &dx[row * ctx_dim..][..ctx_dim];
             d.ctx[index * ctx_dim..].iter_mut().zip(dx).for_each(|(d, x)| *d += x);
             if self.conditional() {
@@ -175,33 +207,29 @@ impl<O: Ops> Learned<O> {
     }
 }
 
-/// exp(`logit_scale`)·image·text (batch, `n_cls`); `text_features` are (`n_cls`, `embed_dim`), or those for each image
-/// one after the other.
+/// `logits` = exp(`logit_scale`)·image·text (batch, `n_cls`); `text_features` are (`n_cls`, `embed_dim`), or those for
+/// each image one after the other.
 /// # Panics
 /// If `text_features` fit neither shape.
 pub fn logits(
+    logits: &mut Vec<f32>,
     logit_scale: f32,
     image_features: &[f32],
     text_features: &[f32],
     n_cls: usize,
     embed_dim: usize,
-) -> Vec<f32> {
+) {
     let (batch, scale) = (image_features.len() / embed_dim, logit_scale.exp());
-    let own = if text_features.len() > n_cls * embed_dim { n_cls * embed_dim } else { 0 };
-    assert!(
-        text_features.len() == n_cls * embed_dim
-            || text_features.len() == batch * n_cls * embed_dim
-    );
-    let image =
-        |i: usize| (&image_features[i * embed_dim..][..embed_dim], &text_features[i * own..]);
-    (0..batch)
-        .map(image)
-        .flat_map(|(image, text)| {
-            text.chunks_exact(embed_dim).take(n_cls).map(move |text| dot(image, text) * scale)
-        })
-        .collect()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let one = n_cls * embed_dim;
+    let own = if text_features.len() > one { one } else { 0 };
+    assert!(text_features.len() == one || text_features.len() == batch * one);
+    logits.resize(batch * n_cls, 0.0);
+    for_rows(logits, n_cls, 1, |image, logits| {
+        dots(
+            logits,
+            &image_features[image * embed_dim..][..embed_dim],
+            &text_features[image * own..][..one],
+        );
+        logits.iter_mut().for_each(|z| *z *= scale);
+    });
 }

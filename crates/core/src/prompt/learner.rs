@@ -2,6 +2,7 @@
 //! The Meta-Net is Linear (`embed_dim`, `embed_dim`/16), `ReLU`, Linear (`embed_dim`/16, `ctx_dim`), both with bias, on the
 //! L2-normalised image feature, as in the original code.
 
+use crate::kernels::dot::dots;
 use crate::random::{Purpose, Random};
 
 /// The learned tensors; also the shape of their gradients and of the optimiser's velocities.
@@ -125,12 +126,11 @@ impl MetaNet {
         self.linear1_weight.len() / self.hidden()
     }
 
-    /// (`shift` (batch, `ctx_dim`), `hidden` (batch, hidden) after the `ReLU`) of `image_features` (batch, `embed_dim`).
-    pub fn forward(&self, image_features: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let hidden =
-            linear(image_features, &self.linear1_weight, &self.linear1_bias, |x| x.max(0.0));
-        let shift = linear(&hidden, &self.linear2_weight, &self.linear2_bias, |x| x);
-        (shift, hidden)
+    /// `shift` (batch, `ctx_dim`) and `hidden` (batch, hidden) after the `ReLU`, of `image_features` (batch, `embed_dim`).
+    pub fn forward(&self, shift: &mut Vec<f32>, hidden: &mut Vec<f32>, image_features: &[f32]) {
+        linear(hidden, image_features, &self.linear1_weight, &self.linear1_bias);
+        hidden.iter_mut().for_each(|x| *x = x.max(0.0));
+        linear(shift, hidden, &self.linear2_weight, &self.linear2_bias);
     }
 
     /// Adds the gradients of the tensors to `d`, given `dshift` (batch, `ctx_dim`) and what [`Self::forward`] saw and made.
@@ -159,15 +159,14 @@ impl MetaNet {
     }
 }
 
-/// activation(x·weightᵀ + bias) row by row.
-fn linear(x: &[f32], weight: &[f32], bias: &[f32], activation: impl Fn(f32) -> f32) -> Vec<f32> {
+/// `y` = x·weightᵀ + bias, row by row.
+fn linear(y: &mut Vec<f32>, x: &[f32], weight: &[f32], bias: &[f32]) {
     let inputs = weight.len() / bias.len();
-    let unit = |x: &[f32], i: usize| {
-        bias[i] + x.iter().zip(&weight[i * inputs..]).map(|(x, w)| x * w).sum::<f32>()
-    };
-    x.chunks_exact(inputs)
-        .flat_map(|x| (0..bias.len()).map(|i| activation(unit(x, i))).collect::<Vec<_>>())
-        .collect()
+    y.resize(x.len() / inputs * bias.len(), 0.0);
+    for (y, x) in y.chunks_exact_mut(bias.len()).zip(x.chunks_exact(inputs)) {
+        dots(y, x, weight);
+        y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+    }
 }
 
 #[cfg(test)]
@@ -183,10 +182,13 @@ mod tests {
         let learner =
             |net: &MetaNet| Learner::new(vec![0.0; ctx_dim], 1, ctx_dim, false, Some(net.clone()));
         let loss = |learner: &Learner| -> f32 {
-            let shift = learner.meta_net.as_ref().unwrap().forward(&features).0;
+            let mut shift = Vec::new();
+            let net = learner.meta_net.as_ref().unwrap();
+            net.forward(&mut shift, &mut Vec::new(), &features);
             shift.iter().zip(&dshift).map(|(x, d)| x * d).sum()
         };
-        let hidden = net.forward(&features).1;
+        let mut hidden = Vec::new();
+        net.forward(&mut Vec::new(), &mut hidden, &features);
         let mut d = learner(&net).zeros();
         net.backward(d.meta_net.as_mut().unwrap(), &dshift, &features, &hidden);
         for (t, (name, _, analytic)) in d.tensors().into_iter().enumerate().skip(1) {

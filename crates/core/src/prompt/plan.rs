@@ -89,18 +89,20 @@ impl<O: Ops> Rows<O> {
         })
     }
 
-    /// The tower's input (rows, width): embeddings plus positions. `ctx` is (`n_ctx` or `n_cls`·`n_ctx`, width), `shift`
+    /// `x` = the tower's input (rows, width): embeddings plus positions. `ctx` is (`n_ctx` or `n_cls`·`n_ctx`, width), `shift`
     /// (images, width) is what the Meta-Net adds to each image's vectors, or empty.
     pub fn embed(
         &self,
+        x: &mut Vec<f32>,
         text: &Text<O>,
         tokens: &TokenTable,
         ctx: &[f32],
         n_ctx: usize,
         shift: &[f32],
-    ) -> Vec<f32> {
+    ) {
         let width = text.width();
-        let mut x = Vec::with_capacity(self.len() * width);
+        x.clear();
+        x.reserve(self.len() * width);
         for (symbol, &depth) in self.symbols.iter().zip(&self.depths) {
             let position = text.position(depth as usize);
             match symbol {
@@ -120,6 +122,5 @@ impl<O: Ops> Rows<O> {
                 x.iter_mut().zip(vector.iter().zip(shift)).for_each(|(x, (v, s))| *x += v + s);
             }
         }
-        x
     }
 }

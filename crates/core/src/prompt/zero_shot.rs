@@ -80,15 +80,15 @@ fn each_batch<O: Ops>(
 ) -> Result<()> {
     // The embeddings of all prompts at once, before anything slow: they may first have to be brought from elsewhere.
     let (text, tokens) = (clip.text()?, clip.tokens(&token_ids(prompts))?);
-    let mut rest = prompts;
+    let (mut rest, mut x, mut features) = (prompts, Vec::new(), Vec::new());
     while !rest.is_empty() {
         if cancelled() {
             return Err(Error::Cancelled);
         }
         let (batch, after) = rest.split_at(batch_len(rest));
         let rows = Rows::new(&clip.ops, &Trie::new(batch, Sharing::Trie), 1, false);
-        let x = rows.embed(text, &tokens, &[], 0, &[]);
-        let mut features = text.encode(&clip.ops, work, &x, &rows.plan);
+        rows.embed(&mut x, text, &tokens, &[], 0, &[]);
+        text.encode(&clip.ops, work, &mut features, &x, &rows.plan);
         normalize::forward(&mut features, clip.config.embed_dim);
         take(&features);
         rest = after;

@@ -380,10 +380,7 @@ impl<O: Ops> Session<O> {
         let learner = self.learned.learner.clone();
         let mut learned =
             Learned::new(learner, &self.spec.classnames, position, context_length, Sharing::Trie)?;
-        let any_image = vec![0.0; self.clip.config.embed_dim];
-        Ok(learned
-            .forward(&self.clip, &self.tokens, &mut Workspace::inference(), &any_image)?
-            .text_features)
+        learned.text_features(&self.clip, &self.tokens, &mut Workspace::inference())
     }
 }
 

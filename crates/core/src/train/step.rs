@@ -30,12 +30,12 @@ pub fn gradient<O: Ops>(
     labels: &[usize],
 ) -> Result<Step> {
     let n_cls = learned.n_cls();
-    let forward = learned.forward(clip, tokens, work, image_features)?;
-    let mut probs = vec![0.0; forward.logits.len()];
-    let loss = cross_entropy::forward(&mut probs, &forward.logits, labels, n_cls)?;
+    let mut probs = vec![0.0; labels.len() * n_cls];
+    let logits = learned.forward(clip, tokens, work, image_features)?;
+    let loss = cross_entropy::forward(&mut probs, logits, labels, n_cls)?;
     let mut dlogits = vec![0.0; probs.len()];
     cross_entropy::backward(&mut dlogits, &probs, labels, n_cls);
-    let gradient = learned.backward(clip, work, &forward, image_features, &dlogits)?;
+    let gradient = learned.backward(clip, work, image_features, &dlogits)?;
     let correct =
         probs.chunks_exact(n_cls).zip(labels).filter(|(p, label)| argmax(p) == **label).count();
     Ok(Step { loss, correct, gradient })

@@ -51,17 +51,20 @@ fn case(tokens: Rc<Vec<Vec<u32>>>, name: String, model: Model) -> Case {
         let mut work = Workspace::inference();
         let pixels: Vec<f32> =
             (0..model.image_features.len()).flat_map(|k| image(k, dims.image_size)).collect();
-        let images = clip.image().expect("as above").encode(&Cpu, &mut work, &pixels);
+        let (mut images, mut texts, mut x) = (Vec::new(), Vec::new(), Vec::new());
+        clip.image().expect("as above").encode(&Cpu, &mut work, &mut images, &pixels);
         let prompts: Vec<Vec<Symbol>> =
             tokens.iter().map(|ids| ids.iter().copied().map(Symbol::Token).collect()).collect();
         let rows = Rows::new(&Cpu, &Trie::new(&prompts, Sharing::Trie), 1, false);
-        let x =
-            rows.embed(text, &clip.tokens(&token_ids(&prompts)).expect("as above"), &[], 0, &[]);
-        let texts = text.encode(&Cpu, &mut work, &x, &rows.plan);
+        let tokens = clip.tokens(&token_ids(&prompts)).expect("as above");
+        rows.embed(&mut x, text, &tokens, &[], 0, &[]);
+        text.encode(&Cpu, &mut work, &mut texts, &x, &rows.plan);
         let (mut images_1, mut texts_1) = (images.clone(), texts.clone());
         normalize::forward(&mut images_1, clip.config.embed_dim);
         normalize::forward(&mut texts_1, clip.config.embed_dim);
-        let logits = cocoop_core::prompt::learned::logits(
+        let mut logits = Vec::new();
+        cocoop_core::prompt::learned::logits(
+            &mut logits,
             clip.logit_scale,
             &images_1,
             &texts_1,

@@ -152,8 +152,8 @@ fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
         .unwrap_or(&clip)
         .image_features(&mut image_work, &images(&run.image_index[0]).concat())
         .expect("as above");
-    let forward = learned.forward(&clip, tokens, &mut work, &features).expect("as above");
-    trace.tensors.insert("final.logits".into(), forward.logits);
+    let logits = learned.forward(&clip, tokens, &mut work, &features).expect("as above");
+    trace.tensors.insert("final.logits".into(), logits.to_vec());
     trace
 }
 
