@@ -25,6 +25,11 @@ const vitest = (name) => ({
 const suites = [
   { name: 'scripts', command: [node, '--test', '--test-reporter=spec', 'scripts/*.test.mjs'], count: countNode },
   { name: 'rust', command: ['cargo', 'test', '--workspace', '--no-fail-fast'], count: countCargo },
+  {
+    name: 'wasm',
+    command: [node, '--test', '--test-reporter=spec', 'crates/core/tests/wasm.test.mjs'],
+    count: countNode,
+  },
   vitest('ts'),
   vitest('worker'),
   vitest('trainer'),
