@@ -233,13 +233,11 @@ fn require(size: usize, tensor: &str) -> Result<()> {
 
 /// What is in `cell`, or what `load` gives now. A failure is not kept: what was missing may come.
 fn loaded<T>(cell: &OnceLock<T>, load: impl FnOnce() -> Result<T>) -> Result<&T> {
-    match cell.get() {
-        Some(value) => Ok(value),
-        None => {
-            let value = load()?;
-            Ok(cell.get_or_init(|| value)) // another thread may have been faster
-        }
+    if let Some(value) = cell.get() {
+        return Ok(value);
     }
+    let value = load()?;
+    Ok(cell.get_or_init(|| value)) // another thread may have been faster
 }
 
 /// What a settled model still needs of its source.

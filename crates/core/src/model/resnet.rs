@@ -152,7 +152,7 @@ impl<O: Ops> ModifiedResNet<O> {
             block.forward(ops, work, size);
             size /= block.stride;
         }
-        self.pool.forward(ops, work, pixels.len() / (3 * self.image_size.pow(2)), size)
+        self.pool.forward(ops, work, pixels.len() / (3 * self.image_size.pow(2)), size);
     }
 
     /// From pixels to `work.x` (batch·(size/4)², width).
