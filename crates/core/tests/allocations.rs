@@ -74,7 +74,8 @@ fn the_image_tower_allocates_once() {
     on_one_thread(|| {
         for (model, batch) in [("tiny-vit", 1), ("tiny-vit", 3), ("tiny-rn", 1), ("tiny-rn", 3)] {
             let (clip, mut work, mut features) = (clip(model), Workspace::inference(), Vec::new());
-            let pixels: Vec<f32> = (0..batch).flat_map(|k| synthetic::image(k, 32)).collect();
+            let pixels: Vec<f32> =
+                (0..batch).flat_map(|k| synthetic::image(k, clip.config.image_size)).collect();
             let mut encode = || clip.image_features_to(&mut work, &mut features, &pixels).unwrap();
             assert!(allocations(&mut encode) > 0, "the counter counts");
             assert_eq!(allocations(encode), 0, "{model}, batch {batch}");
