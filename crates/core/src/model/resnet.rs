@@ -181,20 +181,24 @@ impl<O: Ops> Bottleneck<O> {
         let small = Window { size: out, ..point };
         ops.conv(h, x, &self.conv1, point, patches, false, true);
         ops.conv(pooled, h, &self.conv2, Window { kernel: 3, ..point }, patches, false, true);
-        swap(h, pooled);
         if self.stride > 1 {
-            ops.average_pool(pooled, h, size, self.stride, self.planes);
+            ops.average_pool(h, pooled, size, self.stride, self.planes);
+        } else {
             swap(h, pooled);
         }
         if let Some(downsample) = &self.downsample {
             if self.stride > 1 {
                 ops.average_pool(pooled, x, size, self.stride, 2 * self.planes);
-                swap(x, pooled);
+                ops.conv(shortcut, pooled, downsample, small, patches, false, false);
+            } else {
+                ops.conv(shortcut, x, downsample, small, patches, false, false);
             }
-            ops.conv(shortcut, x, downsample, small, patches, false, false);
             swap(x, shortcut);
         }
         ops.conv(x, h, &self.conv3, small, patches, true, true);
+        if self.stride == 1 {
+            swap(h, pooled); // every buffer keeps its place, and so its size, from image to image
+        }
     }
 }
 
