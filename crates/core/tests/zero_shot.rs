@@ -33,8 +33,10 @@ fn alone(text: &str) -> Vec<f32> {
     let prompt = vec![plain(text, 77, TooLong::Refuse).unwrap()];
     let rows = Rows::new(&CLIP.ops, &Trie::new(&prompt, Sharing::Padded(77)), 1, false);
     let (tower, tokens) = (CLIP.text().unwrap(), CLIP.tokens(&token_ids(&prompt)).unwrap());
-    let x = rows.embed(tower, &tokens, &[], 0, &[]);
-    unit(&tower.encode(&CLIP.ops, &mut Workspace::inference(), &x, &rows.plan))
+    let (mut x, mut features) = (Vec::new(), Vec::new());
+    rows.embed(&mut x, tower, &tokens, &[], 0, &[]);
+    tower.encode(&CLIP.ops, &mut Workspace::inference(), &mut features, &x, &rows.plan);
+    unit(&features)
 }
 
 fn embed(texts: &[String]) -> Vec<f32> {
