@@ -12,7 +12,8 @@ pub struct Dims {
     pub image_size: usize,
     pub embed_dim: usize,
     pub vision: Vision,
-    text: (usize, usize),
+    pub text: (usize, usize),
+    pub context_length: usize,
 }
 
 /// The image tower.
@@ -41,7 +42,7 @@ pub fn dims(model: &str) -> Option<Dims> {
         "RN50x64" => (448, 1024, Resnet([3, 15, 36, 10], 128), (12, 1024)),
         _ => return None,
     };
-    Some(Dims { image_size, embed_dim, vision, text })
+    Some(Dims { image_size, embed_dim, vision, text, context_length: 77 })
 }
 
 /// Builds the synthetic model, named by `sha256`.
@@ -98,7 +99,7 @@ fn shapes(dims: &Dims) -> BTreeMap<String, Vec<usize>> {
     }
     let (text_layers, text_width) = dims.text;
     add("token_embedding.weight", &[49408, text_width]);
-    add("positional_embedding", &[77, text_width]);
+    add("positional_embedding", &[dims.context_length, text_width]);
     add("ln_final.weight", &[text_width]);
     add("ln_final.bias", &[text_width]);
     add("text_projection", &[text_width, dims.embed_dim]);
