@@ -274,7 +274,9 @@ fn features_of_either_activation_agree_with_f64() {
     let mut all = Vec::new();
     for (vision, text) in KINDS {
         let model = mixed(vision, text);
-        let ours = model.clip.image().unwrap().encode(&Cpu, &mut Workspace::inference(), &pixels);
+        let mut ours = Vec::new();
+        let tower = model.clip.image().unwrap();
+        tower.encode(&Cpu, &mut Workspace::inference(), &mut ours, &pixels);
         let exact = model.image(&pixels);
         assert!(relative_error(&ours, &exact) < 1e-5, "{vision:?}, {text:?}");
         all.push(exact);
