@@ -7,6 +7,7 @@ use crate::input::transform;
 use crate::kernels::softmax::softmax;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
+use crate::model::config::Config;
 use crate::model::text::TokenTable;
 use crate::ops::{Cpu, Ops};
 use crate::prompt::learned::{Learned, logits};
@@ -54,7 +55,7 @@ pub struct Scores {
 
 impl Scores {
     /// Of `logits` (batch, `n_cls`).
-    fn of(logits: &[f32], n_cls: usize, logit_scale: f32) -> Self {
+    pub(crate) fn of(logits: &[f32], n_cls: usize, logit_scale: f32) -> Self {
         let mut probs = vec![0.0; logits.len()];
         probs.chunks_exact_mut(n_cls).zip(logits.chunks_exact(n_cls)).for_each(|(p, z)| {
             softmax(p, z);
@@ -77,31 +78,10 @@ impl<O: Ops> Classifier<O> {
         if clip.logit_scale.is_nan() {
             return Err(Error::MissingTensor { name: "logit_scale".into() });
         }
-        let Metadata { model, prompt, method, .. } = &bundle.metadata;
-        if model.sha256 != clip.sha256() {
-            let (id, expected, got) =
-                (model.id.clone(), model.sha256.clone(), clip.sha256().to_string());
-            return Err(Error::ModelMismatch { id, expected, got });
-        }
-        let shape = [("embed_dim", model.embed_dim, clip.config.embed_dim)];
-        let width = bundle
-            .learner
-            .as_ref()
-            .map(|learner| ("ctx_dim", learner.ctx_dim, clip.config.text.width));
-        for (name, expected, got) in shape.into_iter().chain(width) {
-            if expected != got {
-                return Err(Error::Shape {
-                    name: name.into(),
-                    expected: vec![expected],
-                    got: vec![got],
-                });
-            }
-        }
-        let other = classnames.filter(|names| *names != bundle.metadata.classnames);
-        if prompt.csc && other.is_some() {
-            let why = "class-specific vectors were learned for the bundle's own classes and fit no others".into();
-            return Err(Error::Classes { why });
-        }
+        let Config { embed_dim, text, .. } = &clip.config;
+        bundle.check_fits(clip.sha256(), *embed_dim, text.width)?;
+        let other = bundle.other_classes(classnames)?;
+        let Metadata { prompt, method, .. } = &bundle.metadata;
         let mut work = Workspace::inference();
         let names = other.as_ref().unwrap_or(&bundle.metadata.classnames);
         let head = match (&bundle.learner, &bundle.text_features) {
@@ -202,15 +182,8 @@ impl<O: Ops> Classifier<O> {
     /// # Errors
     /// [`Error::Classes`] if the classes in use are not the bundle's own.
     pub fn probe(&mut self) -> Result<f32> {
-        let expected = self.bundle.probe_logits.clone();
         let logits = probe_logits(&Arc::clone(&self.clip), self)?;
-        if logits.len() != expected.len() {
-            return Err(Error::Classes { why: "the probe is for the bundle's own classes".into() });
-        }
-        let largest = expected.iter().fold(f32::MIN_POSITIVE, |max, z| max.max(z.abs()));
-        let difference =
-            logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        Ok(difference / largest)
+        self.bundle.probe_difference(&logits)
     }
 }
 

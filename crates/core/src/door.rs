@@ -5,6 +5,7 @@ use crate::classifier;
 use crate::input::image;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
+use crate::model::config::Config;
 use crate::prompt::template::{ClassTokenPosition, TooLong};
 use crate::prompt::zero_shot;
 use crate::train::sampling::{Half, few_shot, subsample};
@@ -41,6 +42,20 @@ pub fn zero_shot_bundle(
     spec: &str,
     text_features: Option<Vec<f32>>,
 ) -> Result<Vec<u8>> {
+    let Config { embed_dim, image_size, .. } = clip.config;
+    let metadata = zero_shot_metadata(spec, clip.sha256(), embed_dim, image_size)?;
+    classifier::zero_shot_bundle(clip, metadata, text_features)?.write()
+}
+
+/// What a zero-shot bundle says of itself, by the `spec` of [`zero_shot_bundle`] and the model's hash and lengths.
+/// # Errors
+/// [`Error::Option`] if `spec` is not that.
+pub fn zero_shot_metadata(
+    spec: &str,
+    sha256: &str,
+    embed_dim: usize,
+    image_size: usize,
+) -> Result<Metadata> {
     let ZeroShotSpec { classnames, templates, metadata } = parse("spec", spec)?;
     let about = About::from_value(metadata)?;
     let prompt = Prompt {
@@ -50,13 +65,8 @@ pub fn zero_shot_bundle(
         class_token_position: ClassTokenPosition::End,
         templates,
     };
-    let model = ModelId {
-        id: about.model_id,
-        sha256: clip.sha256().into(),
-        embed_dim: clip.config.embed_dim,
-        image_size: clip.config.image_size,
-    };
-    let metadata = Metadata {
+    let model = ModelId { id: about.model_id, sha256: sha256.into(), embed_dim, image_size };
+    Ok(Metadata {
         name: about.name,
         method: Method::ZeroShot,
         classnames,
@@ -64,8 +74,7 @@ pub fn zero_shot_bundle(
         model,
         training: about.training,
         metrics: about.metrics,
-    };
-    classifier::zero_shot_bundle(clip, metadata, text_features)?.write()
+    })
 }
 
 /// What a run says of itself for its bundle: `{name, model_id, training, metrics}`.

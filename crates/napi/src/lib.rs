@@ -15,6 +15,7 @@ use cocoop_core::classifier;
 use cocoop_core::kernels::Isa;
 use cocoop_core::model::block::Workspace;
 use cocoop_core::model::clip::Clip;
+use cocoop_core::onnx::Exporter;
 use cocoop_core::train::session::{self, Session};
 use cocoop_core::train::spec::TrainSpec;
 use cocoop_core::{Error, door, input};
@@ -195,6 +196,17 @@ impl Model {
         })
     }
 
+    /// Lays out an ONNX graph: JSON {graph, dtype}; `classifier` needs a bundle.
+    #[napi(ts_return_type = "Promise<OnnxExport>")]
+    pub fn export_onnx(
+        &self,
+        spec: String,
+        bundle: Option<Uint8Array>,
+    ) -> AsyncTask<Job<OnnxExport>> {
+        let (clip, bundle) = (Arc::clone(&self.clip), bundle.map(|bundle| bundle.to_vec()));
+        run(move || Ok(OnnxExport(Arc::new(Exporter::open(clip, &spec, bundle.as_deref())?))))
+    }
+
     /// Prepares to train on encoded images (n) with labels (n): JSON `TrainSpec`.
     #[napi(ts_return_type = "Promise<Trainer>")]
     pub fn trainer(
@@ -210,6 +222,26 @@ impl Model {
             let plan = serde_json::to_string(&session.plan()).expect("plain data is JSON");
             Ok(Trainer { session: Arc::new(Mutex::new(session)), plan })
         })
+    }
+}
+
+/// An ONNX graph to be written.
+#[napi]
+pub struct OnnxExport(Arc<Exporter>);
+
+#[napi]
+impl OnnxExport {
+    /// JSON [{name, bytes, parts}]: the graph's file, and where it needs one a second with its values.
+    #[napi(getter)]
+    pub fn files(&self) -> String {
+        self.0.files()
+    }
+
+    /// Some bytes of a file, to be written behind those of the parts before.
+    #[napi(ts_return_type = "Promise<Uint8Array>")]
+    pub fn part(&self, file: u32, part: u32) -> AsyncTask<Job<Uint8Array>> {
+        let exporter = Arc::clone(&self.0);
+        run(move || Ok(exporter.part(file as usize, part as usize)?.into()))
     }
 }
 

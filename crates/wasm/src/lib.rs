@@ -10,6 +10,8 @@ use cocoop_core::bundle::Bundle;
 use cocoop_core::classifier;
 use cocoop_core::model::block::Workspace;
 use cocoop_core::model::clip::Clip;
+use cocoop_core::onnx::{Exporter, host};
+use cocoop_core::prompt::template::TooLong;
 use cocoop_core::{Error, door, input};
 use js_sys::{Reflect, Uint8Array};
 use std::sync::Arc;
@@ -146,6 +148,183 @@ impl Classifier {
     pub fn probe(&mut self) -> Result<f32> {
         self.0.probe().map_err(thrown)
     }
+}
+
+/// An ONNX graph to be written.
+#[wasm_bindgen]
+pub struct OnnxExport(Exporter);
+
+#[wasm_bindgen]
+impl OnnxExport {
+    /// Lays out a graph of the model: JSON {graph, dtype}; `classifier` needs a bundle.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        weights: Vec<u8>,
+        config: &str,
+        spec: &str,
+        bundle: Option<Vec<u8>>,
+    ) -> Result<OnnxExport> {
+        let open = || {
+            let clip = Arc::new(Clip::open(weights.into(), config)?);
+            Exporter::open(clip, spec, bundle.as_deref())
+        };
+        Ok(Self(open().map_err(thrown)?))
+    }
+
+    /// JSON `ModelInfo`.
+    #[wasm_bindgen(getter)]
+    pub fn info(&self) -> String {
+        self.0.info().to_string()
+    }
+
+    /// JSON [{name, bytes, parts}]: the graph's file, and where it needs one a second with its values.
+    #[wasm_bindgen(getter)]
+    pub fn files(&self) -> String {
+        self.0.files()
+    }
+
+    /// Some bytes of a file, to be written behind those of the parts before.
+    pub fn part(&self, file: usize, part: usize) -> Result<Vec<u8>> {
+        self.0.part(file, part).map_err(thrown)
+    }
+}
+
+/// A model whose towers another runtime computes: what stands around them.
+#[wasm_bindgen]
+pub struct Host(host::Host);
+
+#[wasm_bindgen]
+impl Host {
+    /// Of a JSON `ModelInfo`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(info: &str) -> Result<Host> {
+        host::Host::open(info).map(Self).map_err(thrown)
+    }
+
+    /// The image tower's input (3, `image_size`, `image_size`) of one encoded image file.
+    pub fn pixels(&self, image: &[u8]) -> Result<Vec<f32>> {
+        self.0.pixels(image).map_err(thrown)
+    }
+
+    /// The image tower's input of the probe image.
+    #[wasm_bindgen(js_name = probePixels)]
+    pub fn probe_pixels(&self) -> Result<Vec<f32>> {
+        self.0.probe_pixels().map_err(thrown)
+    }
+
+    /// L2-normalised features (n, `embed_dim`) of what a tower returned.
+    pub fn features(&self, embeds: &[f32]) -> Result<Vec<f32>> {
+        self.0.features(embeds).map_err(thrown)
+    }
+
+    /// Features (`n_cls`, `embed_dim`) of what the text tower returned for `templates`.
+    #[wasm_bindgen(js_name = classFeatures)]
+    pub fn class_features(&self, embeds: &[f32], n_cls: usize) -> Result<Vec<f32>> {
+        self.0.class_features(embeds, n_cls).map_err(thrown)
+    }
+
+    /// Scores of image features (n, `embed_dim`) against text features (`n_cls`, `embed_dim`).
+    pub fn score(&self, image_features: &[f32], text_features: &[f32]) -> Result<Scores> {
+        self.0.score(image_features, text_features).map(Scores).map_err(thrown)
+    }
+
+    /// JSON {metadata, head}: `own`, `templates`, `learned` or `conditional` text features.
+    #[wasm_bindgen(js_name = openBundle)]
+    pub fn open_bundle(&self, bundle: &[u8], classnames: Option<Vec<String>>) -> Result<String> {
+        let open = || self.0.open_bundle(&Bundle::read(bundle)?, classnames);
+        open().map_err(thrown)
+    }
+
+    /// The text features (`n_cls`, `embed_dim`) in a bundle.
+    #[wasm_bindgen(js_name = ownFeatures)]
+    pub fn own_features(&self, bundle: &[u8]) -> Result<Vec<f32>> {
+        Ok(Bundle::read(bundle).map_err(thrown)?.text_features.unwrap_or_default())
+    }
+
+    /// The prompts of a learned bundle for these classes.
+    pub fn learned(&self, bundle: &[u8], classnames: Vec<String>) -> Result<Prompts> {
+        let open = || self.0.learned(&Bundle::read(bundle)?, &classnames);
+        open().map(Prompts).map_err(thrown)
+    }
+
+    /// The prompts of class names in templates.
+    pub fn templates(&self, classnames: Vec<String>, templates: Vec<String>) -> Result<Prompts> {
+        self.0.templates(&classnames, &templates).map(Prompts).map_err(thrown)
+    }
+
+    /// The prompts of texts as they stand; with `truncate` a text that is too long loses its end.
+    pub fn texts(&self, texts: Vec<String>, truncate: bool) -> Result<Prompts> {
+        let too_long = if truncate { TooLong::Truncate } else { TooLong::Refuse };
+        self.0.texts(&texts, too_long).map(Prompts).map_err(thrown)
+    }
+
+    /// How far the probe image's cosines are from the logits in the bundle, as of `Classifier.probe`.
+    pub fn probe(&self, bundle: &[u8], cosines: &[f32]) -> Result<f32> {
+        let probe = || self.0.probe(&Bundle::read(bundle)?, cosines);
+        probe().map_err(thrown)
+    }
+
+    /// The bytes of a bundle of templates, of its text features and the probe image's cosines.
+    #[wasm_bindgen(js_name = zeroShotBundle)]
+    pub fn zero_shot_bundle(
+        &self,
+        spec: &str,
+        text_features: Vec<f32>,
+        cosines: &[f32],
+    ) -> Result<Vec<u8>> {
+        self.0.zero_shot_bundle(spec, text_features, cosines).map_err(thrown)
+    }
+}
+
+/// Prompts as the text graphs take them.
+#[wasm_bindgen]
+pub struct Prompts(host::Prompts);
+
+#[wasm_bindgen]
+impl Prompts {
+    /// How many.
+    #[wasm_bindgen(getter)]
+    pub fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    /// Length of each, filled up behind its end, tokens.
+    #[wasm_bindgen(getter)]
+    pub fn length(&self) -> usize {
+        self.0.length()
+    }
+
+    /// (count) where each ends.
+    pub fn ends(&self) -> Vec<i64> {
+        self.0.ends()
+    }
+
+    /// (count, length) token ids.
+    pub fn ids(&self) -> Vec<i64> {
+        self.0.ids()
+    }
+
+    /// The ids whose embeddings are wanted before `embeds`.
+    pub fn wanted(&self) -> Vec<u32> {
+        self.0.wanted()
+    }
+
+    /// Takes the embeddings (n, width) of the wanted ids.
+    #[wasm_bindgen(js_name = setTokens)]
+    pub fn set_tokens(&mut self, rows: Vec<f32>) -> Result<()> {
+        self.0.set_tokens(rows).map_err(thrown)
+    }
+
+    /// (count, length, width) embeddings without positions, for one image (`embed_dim`) where they depend on it.
+    pub fn embeds(&self, image_features: &[f32]) -> Result<Vec<f32>> {
+        self.0.embeds(image_features).map_err(thrown)
+    }
+}
+
+/// JSON [{index, width, height} | {index, code, message}]: no model is needed.
+#[wasm_bindgen(js_name = inspectImages)]
+pub fn inspect_images(images: Vec<Uint8Array>) -> String {
+    door::inspect_images(&images.iter().map(Uint8Array::to_vec).collect::<Vec<_>>())
 }
 
 /// A bundle's metadata, read strictly: JSON.

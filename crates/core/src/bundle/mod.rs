@@ -36,6 +36,56 @@ impl Bundle {
         read::bundle(bytes)
     }
 
+    /// That it was made for the model of this hash and these lengths.
+    /// # Errors
+    /// [`Error::ModelMismatch`], [`Error::Shape`].
+    pub fn check_fits(&self, sha256: &str, embed_dim: usize, ctx_dim: usize) -> Result<()> {
+        let model = &self.metadata.model;
+        if model.sha256 != sha256 {
+            let (id, expected, got) = (model.id.clone(), model.sha256.clone(), sha256.into());
+            return Err(Error::ModelMismatch { id, expected, got });
+        }
+        let width = self.learner.as_ref().map(|learner| ("ctx_dim", learner.ctx_dim, ctx_dim));
+        let lengths = [("embed_dim", model.embed_dim, embed_dim)].into_iter().chain(width);
+        for (name, expected, got) in lengths {
+            if expected != got {
+                let (name, expected, got) = (name.into(), vec![expected], vec![got]);
+                return Err(Error::Shape { name, expected, got });
+            }
+        }
+        Ok(())
+    }
+
+    /// `classnames`, if they are others than the bundle's own.
+    /// # Errors
+    /// [`Error::Classes`] if there are none, or if its vectors serve its own classes only.
+    pub fn other_classes(&self, classnames: Option<Vec<String>>) -> Result<Option<Vec<String>>> {
+        let other = classnames.filter(|names| *names != self.metadata.classnames);
+        if other.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::Classes { why: "the list is empty".into() });
+        }
+        if self.metadata.prompt.csc && other.is_some() {
+            let why = "class-specific vectors were learned for the bundle's own classes and fit no others".into();
+            return Err(Error::Classes { why });
+        }
+        Ok(other)
+    }
+
+    /// How far `logits` (`n_cls`) of the probe image are from those that are stored: largest difference over the largest
+    /// of them.
+    /// # Errors
+    /// [`Error::Classes`] if they are not of the bundle's own classes.
+    pub fn probe_difference(&self, logits: &[f32]) -> Result<f32> {
+        let expected = &self.probe_logits;
+        if logits.len() != expected.len() {
+            return Err(Error::Classes { why: "the probe is for the bundle's own classes".into() });
+        }
+        let largest = expected.iter().fold(f32::MIN_POSITIVE, |max, z| max.max(z.abs()));
+        let difference =
+            logits.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        Ok(difference / largest)
+    }
+
     /// The file's bytes: a function of the content alone.
     /// # Errors
     /// [`Error::Bundle`] if the content is not what [`Self::read`] accepts.

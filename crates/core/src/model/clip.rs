@@ -227,7 +227,7 @@ impl<O: Ops> Clip<O> {
 }
 
 /// Refuses to use a tower that the files do not hold: its `size` is 0, and `tensor` is missing.
-fn require(size: usize, tensor: &str) -> Result<()> {
+pub(crate) fn require(size: usize, tensor: &str) -> Result<()> {
     if size > 0 { Ok(()) } else { Err(Error::MissingTensor { name: tensor.into() }) }
 }
 

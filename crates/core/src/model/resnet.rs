@@ -266,15 +266,28 @@ fn folded(
     [out, inputs, kernel]: [usize; 3],
 ) -> Result<(Vec<f32>, Vec<f32>)> {
     let weight = weights.get(&format!("{conv}.weight"), &[out, inputs, kernel, kernel])?;
-    let norm = |leaf: &str| weights.get(&format!("{bn}.{leaf}"), &[out]);
-    let (gain, mut bias) = (norm("weight")?, norm("bias")?);
-    let (mean, variance) = (norm("running_mean")?, norm("running_var")?);
+    let (scale, bias) = batch_norm(weights, bn, out)?;
     let (area, len) = (kernel * kernel, inputs * kernel * kernel);
     let mut rows = Vec::with_capacity(weight.len());
-    for (i, filter) in weight.chunks_exact(len).enumerate() {
-        let scale = gain[i] / (variance[i] + EPS).sqrt();
-        bias[i] -= mean[i] * scale;
+    for (filter, scale) in weight.chunks_exact(len).zip(scale) {
         rows.extend((0..len).map(|j| scale * filter[j % inputs * area + j / inputs]));
     }
     Ok((rows, bias))
+}
+
+/// (scale, bias) of batch normalisation `bn` over `channels`, by its stored statistics: y = scale·x + bias.
+/// # Errors
+/// Of [`Weights::get`].
+pub(crate) fn batch_norm(
+    weights: &dyn Weights,
+    bn: &str,
+    channels: usize,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let norm = |leaf: &str| weights.get(&format!("{bn}.{leaf}"), &[channels]);
+    let (gain, mut bias) = (norm("weight")?, norm("bias")?);
+    let (mean, variance) = (norm("running_mean")?, norm("running_var")?);
+    let scale: Vec<f32> =
+        gain.iter().zip(variance).map(|(gain, variance)| gain / (variance + EPS).sqrt()).collect();
+    bias.iter_mut().zip(mean.iter().zip(&scale)).for_each(|(bias, (m, s))| *bias -= m * s);
+    Ok((scale, bias))
 }

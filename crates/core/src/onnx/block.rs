@@ -3,6 +3,7 @@
 use super::graph::Graph;
 use super::proto::Attribute;
 use crate::Result;
+use crate::ops::Activation;
 
 /// A stack of residual blocks.
 pub(super) struct Transformer<'a> {
@@ -11,7 +12,7 @@ pub(super) struct Transformer<'a> {
     pub layers: usize,
     pub width: usize,
     pub heads: usize,
-    pub gelu: bool,
+    pub activation: Activation,
     /// (sequence, sequence), added to the scores.
     pub mask: Option<&'a str>,
 }
@@ -36,45 +37,59 @@ impl Transformer<'_> {
     }
 
     fn attention(&self, graph: &mut Graph, x: &str, name: &str) -> Result<String> {
-        let (width, heads) = (self.width, self.heads);
-        let head = width / heads;
+        let width = self.width;
         let (weight, bias) = (format!("{name}.in_proj_weight"), format!("{name}.in_proj_bias"));
         let qkv = graph.affine(x, &weight, &bias, [3 * width, width])?;
-        let [q, k, v] = graph.ops("Split", &[&qkv], &[("axis", Attribute::Int(2))]);
-        let mut split = |x: &str, order: &[usize]| {
-            let x = graph.reshape(x, &[0, 0, heads as i64, head as i64]);
-            graph.transpose(&x, order)
-        };
-        let (q, k, v) =
-            (split(&q, &[0, 2, 1, 3]), split(&k, &[0, 2, 3, 1]), split(&v, &[0, 2, 1, 3]));
-        let scale = graph.scalar((head as f32).sqrt().recip());
-        let q = graph.op("Mul", &[&q, &scale], &[]);
-        let mut scores = graph.op("MatMul", &[&q, &k], &[]);
-        if let Some(mask) = self.mask {
-            scores = graph.op("Add", &[&scores, mask], &[]);
-        }
-        let weights = graph.op("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
-        let mixed = graph.op("MatMul", &[&weights, &v], &[]);
-        let mixed = graph.transpose(&mixed, &[0, 2, 1, 3]);
-        let mixed = graph.reshape(&mixed, &[0, 0, width as i64]);
+        let qkv = graph.ops("Split", &[&qkv], &[("axis", Attribute::Int(2))]);
+        let mixed = attention(graph, &qkv, width, self.heads, self.mask);
         graph.linear(&mixed, &format!("{name}.out_proj"), [width, width])
     }
 
     /// x·sigmoid(1.702·x), or x/2·(1 + erf(x/√2)).
     fn activation(&self, graph: &mut Graph, x: &str) -> String {
-        if self.gelu {
-            let (root, one, half) =
-                (graph.scalar(std::f32::consts::SQRT_2), graph.scalar(1.0), graph.scalar(0.5));
-            let erf = graph.op("Div", &[x, &root], &[]);
-            let erf = graph.op("Erf", &[&erf], &[]);
-            let sum = graph.op("Add", &[&erf, &one], &[]);
-            let product = graph.op("Mul", &[x, &sum], &[]);
-            graph.op("Mul", &[&product, &half], &[])
-        } else {
-            let slope = graph.scalar(1.702);
-            let gate = graph.op("Mul", &[x, &slope], &[]);
-            let gate = graph.op("Sigmoid", &[&gate], &[]);
-            graph.op("Mul", &[x, &gate], &[])
+        match self.activation {
+            Activation::Gelu => {
+                let (root, one, half) =
+                    (graph.scalar(std::f32::consts::SQRT_2), graph.scalar(1.0), graph.scalar(0.5));
+                let erf = graph.op("Div", &[x, &root], &[]);
+                let erf = graph.op("Erf", &[&erf], &[]);
+                let sum = graph.op("Add", &[&erf, &one], &[]);
+                let product = graph.op("Mul", &[x, &sum], &[]);
+                graph.op("Mul", &[&product, &half], &[])
+            }
+            Activation::QuickGelu => {
+                let slope = graph.scalar(1.702);
+                let gate = graph.op("Mul", &[x, &slope], &[]);
+                let gate = graph.op("Sigmoid", &[&gate], &[]);
+                graph.op("Mul", &[x, &gate], &[])
+            }
         }
     }
+}
+
+/// softmax(q·kᵀ/√head + `mask`)·v for each head: (batch, rows, width) from q (batch, rows, width), k and v (batch, keys,
+/// width).
+pub(super) fn attention(
+    graph: &mut Graph,
+    [q, k, v]: &[String; 3],
+    width: usize,
+    heads: usize,
+    mask: Option<&str>,
+) -> String {
+    let head = width / heads;
+    let mut split = |x: &str, order: &[usize]| {
+        let x = graph.reshape(x, &[0, 0, heads as i64, head as i64]);
+        graph.transpose(&x, order)
+    };
+    let (q, k, v) = (split(q, &[0, 2, 1, 3]), split(k, &[0, 2, 3, 1]), split(v, &[0, 2, 1, 3]));
+    let scale = graph.scalar((head as f32).sqrt().recip());
+    let q = graph.op("Mul", &[&q, &scale], &[]);
+    let mut scores = graph.op("MatMul", &[&q, &k], &[]);
+    if let Some(mask) = mask {
+        scores = graph.op("Add", &[&scores, mask], &[]);
+    }
+    let weights = graph.op("Softmax", &[&scores], &[("axis", Attribute::Int(-1))]);
+    let mixed = graph.op("MatMul", &[&weights, &v], &[]);
+    let mixed = graph.transpose(&mixed, &[0, 2, 1, 3]);
+    graph.reshape(&mixed, &[0, 0, width as i64])
 }

@@ -175,7 +175,10 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn check(&self, name: &str, expected: &[usize]) -> Result<()> {
+    /// That tensor `name` of the checkpoint has this shape.
+    /// # Errors
+    /// [`Error::MissingTensor`], [`Error::Shape`].
+    pub fn check(&self, name: &str, expected: &[usize]) -> Result<()> {
         match self.weights.shape(name) {
             None => Err(Error::MissingTensor { name: name.into() }),
             Some(got) if got == expected => Ok(()),

@@ -4,7 +4,9 @@
 
 mod block;
 mod graph;
+pub mod host;
 mod proto;
+mod resnet;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -12,6 +14,7 @@ mod vision;
 
 use crate::bundle::Bundle;
 use crate::input::transform::{MEAN, STD};
+use crate::model::clip::Clip;
 use crate::model::config::Config;
 use crate::model::weights::Weights;
 use crate::{Error, Result};
@@ -20,6 +23,7 @@ use proto::Dim::{Fixed, Free};
 use proto::{Attribute, Type};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// How matrices are stored. All graphs compute in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -113,6 +117,82 @@ impl File {
             Part::Values { name, values, half, .. } => {
                 graph::encode(name, &values(weights)?, *half)
             }
+        }
+    }
+}
+
+/// The graph that a door was asked for, and the model that its values are read from.
+pub struct Exporter {
+    clip: Arc<Clip>,
+    export: Export,
+}
+
+/// What a door is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    graph: GraphName,
+    dtype: Dtype,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum GraphName {
+    Vision,
+    Text,
+    Prompt,
+    Classifier,
+}
+
+impl Exporter {
+    /// Lays out the graph that JSON `{graph, dtype}` names: `vision`, `text`, `prompt`, or `classifier`, which needs the
+    /// bytes of a `bundle`; `f32` or `f16`.
+    /// # Errors
+    /// [`Error::Option`]; of [`export`] and [`Bundle::read`].
+    pub fn open(clip: Arc<Clip>, spec: &str, bundle: Option<&[u8]>) -> Result<Self> {
+        let option = |name: &str, expected: &str, got: String| Error::Option {
+            name: name.into(),
+            expected: expected.into(),
+            got,
+        };
+        let Spec { graph, dtype } = serde_json::from_str(spec)
+            .map_err(|error| option("spec", "{graph, dtype}", error.to_string()))?;
+        let bundle = bundle.map(Bundle::read).transpose()?;
+        let what = match (graph, &bundle) {
+            (GraphName::Vision, _) => What::Vision,
+            (GraphName::Text, _) => What::Text,
+            (GraphName::Prompt, _) => What::Prompt,
+            (GraphName::Classifier, Some(bundle)) => What::Classifier(bundle),
+            (GraphName::Classifier, None) => {
+                return Err(option("bundle", "the bundle whose classes are scored", "none".into()));
+            }
+        };
+        let export = export(clip.source().as_ref(), &clip.config, &clip.info(), what, dtype)?;
+        Ok(Self { clip, export })
+    }
+
+    /// The model's `ModelInfo`.
+    pub fn info(&self) -> Value {
+        self.clip.info()
+    }
+
+    /// JSON `[{name, bytes, parts}]` of the files that are to be written.
+    pub fn files(&self) -> String {
+        let file = |f: &File| json!({"name": f.name, "bytes": f.bytes, "parts": f.parts()});
+        self.export.files.iter().map(file).collect::<Value>().to_string()
+    }
+
+    /// The bytes of part `part` of file `file`.
+    /// # Errors
+    /// [`Error::Option`] if there is no such part; of [`File::part`].
+    pub fn part(&self, file: usize, part: usize) -> Result<Vec<u8>> {
+        match self.export.files.get(file) {
+            Some(file) if part < file.parts() => file.part(part, self.clip.source().as_ref()),
+            _ => Err(Error::Option {
+                name: "part".into(),
+                expected: "a part of a file".into(),
+                got: format!("part {part} of file {file}"),
+            }),
         }
     }
 }

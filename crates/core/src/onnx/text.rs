@@ -6,8 +6,9 @@ use super::block::Transformer;
 use super::graph::Graph;
 use super::proto::Dim::{Fixed, Free};
 use super::proto::{Attribute, Type};
+use crate::model::clip::require;
 use crate::model::config::Config;
-use crate::ops::Activation;
+use crate::model::weights::TOKEN_TABLE;
 use crate::{Error, Result};
 
 /// From `input_ids` (batch, sequence), each text's end being the first of its highest ids: (`token_embeds` (batch,
@@ -38,7 +39,7 @@ pub(super) fn from_embeds(graph: &mut Graph, config: &Config) -> Result<String> 
 
 /// The embeddings of `ids`. A sparse table becomes its rows, one of zeros for every other token, and the row of each id.
 fn tokens(graph: &mut Graph, config: &Config, ids: &str) -> Result<String> {
-    let (name, width) = ("token_embedding.weight", config.text.width);
+    let (name, width) = (TOKEN_TABLE, config.text.width);
     let missing = || Error::MissingTensor { name: name.into() };
     let shape = graph.weights().shape(name).ok_or_else(missing)?;
     let rows = shape.first().copied().unwrap_or_default();
@@ -69,6 +70,7 @@ fn tokens(graph: &mut Graph, config: &Config, ids: &str) -> Result<String> {
 /// Positions, blocks, and of each text's row `eot` (batch, 1) the features.
 fn tower(graph: &mut Graph, config: &Config, embeds: &str, eot: &str) -> Result<String> {
     let (width, context) = (config.text.width, config.context_length);
+    require(config.text.layers, TOKEN_TABLE)?;
     let length =
         graph.op("Shape", &[embeds], &[("start", Attribute::Int(1)), ("end", Attribute::Int(2))]);
     let (zero, zeros, axes) = (graph.ints(&[0]), graph.ints(&[0, 0]), graph.ints(&[0, 1]));
@@ -87,7 +89,7 @@ fn tower(graph: &mut Graph, config: &Config, embeds: &str, eot: &str) -> Result<
         layers: config.text.layers,
         width,
         heads: config.text.heads,
-        gelu: config.text.activation == Activation::Gelu,
+        activation: config.text.activation,
         mask: Some(&mask),
     };
     let x = transformer.build(graph, x)?;

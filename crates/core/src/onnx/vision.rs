@@ -4,35 +4,40 @@ use super::block::Transformer;
 use super::graph::Graph;
 use super::proto::Dim::{Fixed, Free};
 use super::proto::{Attribute, Type};
-use crate::model::config::{Config, Vision};
-use crate::ops::Activation;
-use crate::{Error, Result};
+use super::resnet;
+use crate::Result;
+use crate::model::clip::require;
+use crate::model::config::{Config, Vision, Vit};
 
 /// # Errors
 /// A tensor is missing or has another shape.
 pub(super) fn build(graph: &mut Graph, config: &Config) -> Result<String> {
-    let Vision::Vit(vit) = &config.vision else {
-        return Err(Error::Model {
-            why: "a ResNet image tower; only those of vision transformers are exported".into(),
-        });
-    };
-    let (size, width, patch) = (config.image_size, vit.width, vit.patch_size);
-    let rows = (size / patch).pow(2) + 1;
+    let size = config.image_size;
+    require(size, "visual.conv1.weight")?;
     let shape = [Free("batch"), Fixed(3), Fixed(size), Fixed(size)];
     let pixels = graph.input("pixel_values", Type::F32, &shape);
+    match &config.vision {
+        Vision::Vit(tower) => transformer(graph, config, tower, &pixels),
+        Vision::Resnet(tower) => resnet::build(graph, config, tower, &pixels),
+    }
+}
+
+fn transformer(graph: &mut Graph, config: &Config, vit: &Vit, pixels: &str) -> Result<String> {
+    let (size, width, patch) = (config.image_size, vit.width, vit.patch_size);
+    let rows = (size / patch).pow(2) + 1;
     let conv1 = graph.weight("visual.conv1.weight", &[width, 3, patch, patch])?;
     let square = [patch, patch];
     let patches = graph.op(
         "Conv",
-        &[&pixels, &conv1],
+        &[pixels, &conv1],
         &[("kernel_shape", Attribute::Ints(&square)), ("strides", Attribute::Ints(&square))],
     );
     let patches = graph.reshape(&patches, &[0, width as i64, -1]);
     let patches = graph.transpose(&patches, &[0, 2, 1]);
 
     let class = graph.weight("visual.class_embedding", &[width])?;
-    let batch =
-        graph.op("Shape", &[&pixels], &[("start", Attribute::Int(0)), ("end", Attribute::Int(1))]);
+    let first = [("start", Attribute::Int(0)), ("end", Attribute::Int(1))];
+    let batch = graph.op("Shape", &[pixels], &first);
     let row = graph.ints(&[1, width as i64]);
     let shape = graph.op("Concat", &[&batch, &row], &[("axis", Attribute::Int(0))]);
     let class = graph.op("Expand", &[&class, &shape], &[]);
@@ -41,15 +46,15 @@ pub(super) fn build(graph: &mut Graph, config: &Config) -> Result<String> {
     let x = graph.op("Add", &[&x, &positions], &[]);
     let x = graph.norm(&x, "visual.ln_pre", width)?;
 
-    let transformer = Transformer {
+    let blocks = Transformer {
         prefix: "visual.transformer",
         layers: vit.layers,
         width,
         heads: vit.heads,
-        gelu: vit.activation == Activation::Gelu,
+        activation: vit.activation,
         mask: None,
     };
-    let x = transformer.build(graph, x)?;
+    let x = blocks.build(graph, x)?;
     let first = graph.int(0);
     let x = graph.op("Gather", &[&x, &first], &[("axis", Attribute::Int(1))]);
     let x = graph.norm(&x, "visual.ln_post", width)?;

@@ -53,22 +53,7 @@ impl<O: Ops> Learned<O> {
         context_length: usize,
         sharing: Sharing,
     ) -> Result<Self> {
-        if classnames.is_empty() {
-            return Err(Error::Classes { why: "the list is empty".into() });
-        }
-        let vectors = if learner.csc { classnames.len() * learner.n_ctx } else { learner.n_ctx };
-        if learner.ctx.len() != vectors * learner.ctx_dim {
-            let got = learner.ctx.len() / (learner.n_ctx * learner.ctx_dim);
-            let why = format!(
-                "class-specific context was learned for {got} classes and fits no others, got {}",
-                classnames.len()
-            );
-            return Err(Error::Classes { why });
-        }
-        let prompt = |(class, name): (usize, &String)| {
-            around_ctx(name, class, learner.n_ctx, learner.csc, position, context_length)
-        };
-        let prompts = classnames.iter().enumerate().map(prompt).collect::<Result<Vec<_>>>()?;
+        let prompts = prompts(&learner, classnames, position, context_length)?;
         Ok(Self {
             n_cls: classnames.len(),
             trie: Trie::new(&prompts, sharing),
@@ -205,6 +190,33 @@ impl<O: Ops> Learned<O> {
         }
         Ok(d)
     }
+}
+
+/// The prompts of `classnames` around `learner`'s vectors.
+/// # Errors
+/// As [`Learned::new`].
+pub fn prompts(
+    learner: &Learner,
+    classnames: &[String],
+    position: ClassTokenPosition,
+    context_length: usize,
+) -> Result<Vec<Vec<Symbol>>> {
+    if classnames.is_empty() {
+        return Err(Error::Classes { why: "the list is empty".into() });
+    }
+    let vectors = if learner.csc { classnames.len() * learner.n_ctx } else { learner.n_ctx };
+    if learner.ctx.len() != vectors * learner.ctx_dim {
+        let got = learner.ctx.len() / (learner.n_ctx * learner.ctx_dim);
+        let why = format!(
+            "class-specific context was learned for {got} classes and fits no others, got {}",
+            classnames.len()
+        );
+        return Err(Error::Classes { why });
+    }
+    let prompt = |(class, name): (usize, &String)| {
+        around_ctx(name, class, learner.n_ctx, learner.csc, position, context_length)
+    };
+    classnames.iter().enumerate().map(prompt).collect()
 }
 
 /// `logits` = exp(`logit_scale`)·image·text (batch, `n_cls`); `text_features` are (`n_cls`, `embed_dim`), or those for

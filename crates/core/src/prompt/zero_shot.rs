@@ -43,6 +43,21 @@ pub fn text_features<O: Ops>(
     templates: &[String],
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Vec<f32>> {
+    let prompts = prompts(classnames, templates, clip.config.context_length)?;
+    let mut mean = Mean::new(classnames.len(), clip.config.embed_dim);
+    each_batch(clip, work, &prompts, cancelled, |batch| mean.add(batch))?;
+    Ok(mean.finish())
+}
+
+/// The prompts of every template and class, template by template: those of one share its beginning.
+/// # Errors
+/// [`Error::Classes`] if there are no classes, [`Error::Option`] if there are no templates; [`Error::Text`],
+/// [`Error::TextTooLong`].
+pub fn prompts(
+    classnames: &[String],
+    templates: &[String],
+    context_length: usize,
+) -> Result<Vec<Vec<Symbol>>> {
     if classnames.is_empty() {
         return Err(Error::Classes { why: "the list is empty".into() });
     }
@@ -50,24 +65,41 @@ pub fn text_features<O: Ops>(
         let expected = "at least one template".into();
         return Err(Error::Option { name: "templates".into(), expected, got: "none".into() });
     }
-    // Template by template: the prompts of one share its beginning.
-    let prompts = templates
+    templates
         .iter()
         .flat_map(|template| {
-            classnames.iter().map(move |name| fill(template, name, clip.config.context_length))
+            classnames.iter().map(move |name| fill(template, name, context_length))
         })
-        .collect::<Result<Vec<_>>>()?;
-    let embed_dim = clip.config.embed_dim;
-    let mut mean = vec![0.0; classnames.len() * embed_dim];
-    let mut classes = (0..classnames.len()).cycle();
-    each_batch(clip, work, &prompts, cancelled, |batch| {
-        for (feature, class) in batch.chunks_exact(embed_dim).zip(&mut classes) {
-            let sum = &mut mean[class * embed_dim..][..embed_dim];
+        .collect()
+}
+
+/// The features of classes from those of their [`prompts`].
+pub struct Mean {
+    sums: Vec<f32>,
+    embed_dim: usize,
+    next: usize,
+}
+
+impl Mean {
+    /// Of `n_cls` classes.
+    pub fn new(n_cls: usize, embed_dim: usize) -> Self {
+        Self { sums: vec![0.0; n_cls * embed_dim], embed_dim, next: 0 }
+    }
+
+    /// Adds the L2-normalised features (n, `embed_dim`) of the next n prompts.
+    pub fn add(&mut self, features: &[f32]) {
+        for feature in features.chunks_exact(self.embed_dim) {
+            let sum = &mut self.sums[self.next..][..self.embed_dim];
             sum.iter_mut().zip(feature).for_each(|(sum, x)| *sum += x);
+            self.next = (self.next + self.embed_dim) % self.sums.len();
         }
-    })?;
-    normalize::forward(&mut mean, embed_dim);
-    Ok(mean)
+    }
+
+    /// L2-normalised features (`n_cls`, `embed_dim`).
+    pub fn finish(mut self) -> Vec<f32> {
+        normalize::forward(&mut self.sums, self.embed_dim);
+        self.sums
+    }
 }
 
 /// Hands the L2-normalised features of `prompts` to `take`, a batch (prompts, `embed_dim`) at a time, in their order.
