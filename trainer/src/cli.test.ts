@@ -1,5 +1,6 @@
 /** The command line as a process, built as it is shipped: exit codes, what is printed where, and runs that are interrupted. */
 import { execFileSync, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -365,6 +366,53 @@ test('publish, list, show and roll back in a folder', async () => {
   })
   expect(await run('bundles', 'show', 'nothing', ...store)).toMatchObject({ code: 4 })
 }, 120_000)
+
+test('export-onnx writes whole folders, or says why not and leaves nothing', async () => {
+  await run('zero-shot', '--data', data, '--out', 'for-onnx.safetensors')
+  const ended = await run(
+    'export-onnx',
+    '--out',
+    'onnx',
+    '--bundle',
+    'for-onnx.safetensors',
+    '--towers',
+    'vision,text',
+    '--json',
+  )
+  expect(ended.code).toBe(0)
+  const { files } = JSON.parse(ended.stdout) as { files: { name: string; bytes: number; sha256: string }[] }
+  const names = ['vision_model.onnx', 'text_model.onnx', 'prompt_model.onnx', 'classifier.onnx']
+  expect(files.map(({ name }) => name)).toEqual(names)
+  for (const { name, bytes, sha256 } of files) {
+    const found = readFileSync(join(home, 'onnx', name))
+    expect([name, found.length, createHash('sha256').update(found).digest('hex')]).toEqual([name, bytes, sha256])
+  }
+  expect(readdirSync(join(home, 'onnx')).sort()).toEqual([...names, 'onnx.json'].sort())
+
+  const half = await run('export-onnx', '--out', 'half', '--towers', 'vision', '--dtype', 'f16', '--json')
+  const [vision] = (JSON.parse(half.stdout) as { files: { bytes: number }[] }).files
+  expect((vision?.bytes ?? 0) / (files[0]?.bytes ?? 1)).toBeCloseTo(0.5, 1)
+
+  for (const [args, code, word, text] of [
+    [['--out', 'onnx'], 1, 'exists', 'onnx is not empty'],
+    [['--out', 'never-1', '--bundle', 'whole'], 5, 'bad_bundle', 'depend on the image'],
+    [['--out', 'never-1', '--bundle', 'nothing.safetensors'], 4, 'bundle_not_found', 'nothing'],
+    [['--out', 'never-1', '--towers', 'tower'], 2, 'usage', 'expected vision, text or vision,text'],
+    [['nothing', '--out', 'never-1'], 4, 'not_found', 'no model called nothing'],
+    [[], 2, 'usage', '--out is missing'],
+  ] as const) {
+    const refused = await run('export-onnx', ...args)
+    expect(refused).toMatchObject({ code, stderr: expect.stringContaining(text) })
+    expect(refused.stderr).toContain(`code:  ${word}`)
+  }
+  // A disk that takes no file beyond 1 MB.
+  const full = await start(
+    ['export-onnx', '--out', 'never-1'],
+    ['bash', '-c', 'trap "" XFSZ; ulimit -f 1000; exec "$@"', 'bash'],
+  ).end
+  expect(full).toMatchObject({ code: 6, stderr: expect.stringContaining('the disk is full') })
+  expect(readdirSync(home).filter((name) => name.startsWith('never-1'))).toEqual([])
+}, 60_000)
 
 test('a bundle that was tampered with is not published', async () => {
   const bytes = bundleOf('whole')

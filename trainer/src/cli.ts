@@ -8,6 +8,7 @@ import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
 import { embed } from './commands/embed.ts'
 import { evaluate } from './commands/eval.ts'
+import { exportOnnx } from './commands/export-onnx.ts'
 import { models } from './commands/models.ts'
 import { publish } from './commands/publish.ts'
 import { score } from './commands/score.ts'
@@ -31,6 +32,7 @@ const COMMANDS: readonly Command[] = [
   search,
   publish,
   bundles,
+  exportOnnx,
   dataset,
   models,
   demo,

@@ -2,7 +2,15 @@
 import { type Call, DoorEngine, DoorModel, parseBad, type RawCancel, type RawDoor, type RawModel } from './door.ts'
 import type { Bytes, CallOptions, Embedded, ModelFiles } from './engine.ts'
 import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
-import { type BundleOptions, EpochReport, parseJson, TrainPlan, type TrainSpec } from './schemas.ts'
+import {
+  type BundleOptions,
+  EpochReport,
+  OnnxFile,
+  type OnnxSpec,
+  parseJson,
+  TrainPlan,
+  type TrainSpec,
+} from './schemas.ts'
 
 /** One batch is done. `epoch` and `batch` count from 1; `correct` of `images` were classified right before the step. */
 export interface Progress {
@@ -21,7 +29,12 @@ export interface RawTrainer {
   restore(state: Uint8Array): void
   bundle(metadata: string): Promise<Uint8Array>
 }
+export interface RawOnnxExport {
+  readonly files: string
+  part(file: number, part: number): Promise<Uint8Array>
+}
 export interface RawNativeModel extends RawModel {
+  exportOnnx(spec: string, bundle?: Uint8Array): Promise<RawOnnxExport>
   embedImages(images: Uint8Array[], cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
   trainer(spec: string, images: Uint8Array[], labels: Uint32Array): Promise<RawTrainer>
 }
@@ -85,6 +98,15 @@ export class NativeModel extends DoorModel<RawNativeModel> {
     return { features, bad: parseBad(bad) }
   }
 
+  /**
+   * Lays out an ONNX graph; `classifier` needs a bundle whose text features do not depend on the image. Nothing is read yet.
+   * @throws CocoopError `missing_tensor` where the tower is not there, `bad_bundle`, `model_mismatch`
+   */
+  async exportOnnx(spec: OnnxSpec, bundle?: Uint8Array): Promise<OnnxExport> {
+    const raw = await this.call(undefined, () => this.handle.raw.exportOnnx(JSON.stringify(spec), bundle))
+    return new OnnxExport(raw, this.call)
+  }
+
   /** Prepares training on encoded images (n) and labels (n), each below the number of class names. */
   async trainer(
     spec: TrainSpec,
@@ -95,6 +117,26 @@ export class NativeModel extends DoorModel<RawNativeModel> {
     throwIfCancelled(signal)
     const raw = await this.call(undefined, () => this.handle.raw.trainer(JSON.stringify(spec), images, labels))
     return new Trainer(raw, this.call)
+  }
+}
+
+/** A graph to be written: read and converted tensor by tensor. */
+export class OnnxExport {
+  /** The graph's file, and where one protobuf (2 GiB) cannot hold it a second with its values. */
+  readonly files: OnnxFile[]
+  readonly #raw: RawOnnxExport
+  readonly #call: Call
+
+  constructor(raw: RawOnnxExport, call: Call) {
+    this.#raw = raw
+    this.#call = call
+    this.files = parseJson(OnnxFile.array(), raw.files, 'ONNX files', 'internal')
+  }
+
+  /** The bytes of `files[file]`, in order. */
+  async *parts(file: number, { signal }: CallOptions = {}): AsyncGenerator<Uint8Array> {
+    const { parts = 0 } = this.files[file] ?? {}
+    for (let part = 0; part < parts; part++) yield await this.#call(signal, () => this.#raw.part(file, part))
   }
 }
 

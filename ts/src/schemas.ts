@@ -145,6 +145,33 @@ export const EpochReport = z.strictObject({
 })
 export type EpochReport = z.infer<typeof EpochReport>
 
+/** An ONNX graph of a model: a tower, the text tower from embeddings on (`prompt`), or pixels to probabilities (`classifier`). */
+export interface OnnxSpec {
+  graph: 'vision' | 'text' | 'prompt' | 'classifier'
+  /** How matrices are stored; all graphs compute in f32. */
+  dtype: 'f32' | 'f16'
+}
+
+/** A file of an exported graph, which is read in `parts`. */
+export const OnnxFile = z.strictObject({ name: z.string(), bytes: count, parts: count })
+export type OnnxFile = z.infer<typeof OnnxFile>
+
+/** `onnx.json`, beside the graphs that `cocoop-train export-onnx` wrote. */
+export const OnnxManifest = z.strictObject({
+  format: z.literal('cocoop-onnx'),
+  version: z.literal(1),
+  model: ModelInfo,
+  dtype: z.enum(['f32', 'f16']),
+  files: z.array(z.strictObject({ name: z.string(), bytes: count, sha256: Sha256 })).min(1),
+})
+export type OnnxManifest = z.infer<typeof OnnxManifest>
+
+/** A bundle as the core's `Host` opens it. `head`: where its text features come from. */
+export const OnnxHead = z.strictObject({
+  metadata: z.string(),
+  head: z.enum(['own', 'templates', 'learned', 'conditional']),
+})
+
 /** What the trainer writes into a bundle besides what it learned. */
 export interface BundleOptions {
   name: string

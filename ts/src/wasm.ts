@@ -7,11 +7,13 @@ import { instantiate, type WasmInstance } from 'cocoop-wasm'
 import { type Call, DoorEngine, DoorModel, type RawCancel, type RawDoor, type RawModel } from './door.ts'
 import type { CallOptions, Embedded, ModelFiles } from './engine.ts'
 import { CocoopError, type ErrorCode, messageOf, throwIfCancelled } from './errors.ts'
+import { InspectedImage, type ModelInfo, type OnnxSpec, parseJson } from './schemas.ts'
+import { exportGraph, type RawHostDoor, WasmHost } from './wasm-host.ts'
 
 interface RawWasmModel extends RawModel {
   embedImage(image: Uint8Array): Float32Array
 }
-interface RawWasmDoor extends RawDoor {
+interface RawWasmDoor extends RawDoor, RawHostDoor {
   Model: new (weights: Uint8Array, config: string) => RawWasmModel
   memory: WebAssembly.Memory
 }
@@ -53,10 +55,29 @@ export class WasmEngine extends DoorEngine<RawWasmDoor> {
   async loadModel({ weights, config }: ModelFiles, { signal }: CallOptions = {}): Promise<WasmModel> {
     return new WasmModel(await this.call(signal, () => new this.door.Model(weights, config)), this.call)
   }
+
+  /** What stands around the towers of a model that runs elsewhere. */
+  host(info: ModelInfo): WasmHost {
+    return new WasmHost(
+      this.call.sync(() => new this.door.Host(JSON.stringify(info))),
+      this.call,
+    )
+  }
+
+  /** One ONNX graph of a model in f32, and what the model says of itself; nothing of it stays in WASM's memory. */
+  exportOnnx(files: ModelFiles, graph: OnnxSpec['graph']): { info: ModelInfo; bytes: Uint8Array } {
+    return exportGraph(this.door, this.call, files, { graph, dtype: 'f32' })
+  }
+
+  /** As of a model: no model is needed. */
+  inspectImages(images: Uint8Array[]): InspectedImage[] {
+    const json = this.call.sync(() => this.door.inspectImages(images))
+    return parseJson(InspectedImage.array(), json, 'inspected images', 'internal')
+  }
 }
 
 /** The words that speak of one image and do not stop the others. */
-const IMAGE_CODES: ReadonlySet<ErrorCode> = new Set(['bad_image', 'image_too_large', 'unsupported_image'])
+export const IMAGE_CODES: ReadonlySet<ErrorCode> = new Set(['bad_image', 'image_too_large', 'unsupported_image'])
 
 class WasmModel extends DoorModel<RawWasmModel> {
   async embedImages(images: Uint8Array[], { signal }: CallOptions = {}): Promise<Embedded> {
