@@ -28,8 +28,12 @@ export const templates = defineCommand({
       return { name: set, templates: found }
     }
     const sets = [...TEMPLATE_SETS].map(([name, templates]) => ({ name, templates }))
-    const rows = sets.map(({ name, templates }) => [name, String(templates.length), templates[0] ?? ''])
-    print(table(['set', 'n', 'first template'], rows))
+    const counts = table(
+      ['set', 'n'],
+      sets.map(({ name, templates }) => [name, String(templates.length)]),
+    )
+    const firsts = ['first template', '-'.repeat(14), ...sets.map(({ templates }) => templates[0])]
+    for (const [i, line] of counts.split('\n').entries()) print(`${line}  ${firsts[i]}`)
     return sets
   },
 })
