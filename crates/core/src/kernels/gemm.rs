@@ -19,11 +19,11 @@ pub use packed::{Format, Packed};
 
 use super::{Isa, for_each_isa};
 use activations::Level;
-use packed::NR;
+use packed::{GROUP, NR, SIXTEEN};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::OnceLock;
-use tile::{A_STRIDE, Kernel, Operands, STEPS, TILE, Word};
+use tile::{A_STRIDE, Kernel, Operands, STEPS, Word};
 
 /// Rows of A that one task keeps close.
 const MC: usize = 96;
@@ -37,12 +37,20 @@ struct Scratch {
     close: Vec<u32>,
     /// The widened part of a group of panels, [`STEPS`] each.
     wide: Vec<u32>,
+    /// The sums of a block's rows and a group of panels, before they go into C.
+    sums: Vec<u32>,
     levels: Vec<Level>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> =
-        const { RefCell::new(Scratch { close: Vec::new(), wide: Vec::new(), levels: Vec::new() }) };
+    static SCRATCH: RefCell<Scratch> = const {
+        RefCell::new(Scratch {
+            close: Vec::new(),
+            wide: Vec::new(),
+            sums: Vec::new(),
+            levels: Vec::new(),
+        })
+    };
 }
 
 /// The kernels of this process.
@@ -145,10 +153,11 @@ impl Product<'_> {
 
     /// These rows, at most [`MC`], and panels of C.
     fn block(&self, rows: Range<usize>, panels: Range<usize>) {
-        SCRATCH.with_borrow_mut(|Scratch { close, wide, levels }| {
+        SCRATCH.with_borrow_mut(|Scratch { close, wide, sums, levels }| {
             let (k, width) = (self.b.k(), self.kernel.shape().1);
             close.resize(close.len().max(self.planes() * MC * A_STRIDE), 0);
             wide.resize(wide.len().max((width + 1) * STEPS * NR), 0);
+            sums.resize(sums.len().max(MC * width * NR), 0);
             levels.clear();
             if self.b.format().is_quantised() {
                 activations::levels(
@@ -158,13 +167,14 @@ impl Product<'_> {
                     self.planes(),
                 );
             }
-            let chunk = STEPS * self.kernel.word().len();
+            let parts = k.div_ceil(STEPS * self.kernel.word().len());
+            let chunk = k.div_ceil(parts).next_multiple_of(GROUP);
             for k0 in (0..k).step_by(chunk) {
                 let ks = k0..k.min(k0 + chunk);
                 self.copy(close, levels, rows.clone(), ks.clone());
                 for first in panels.clone().step_by(width) {
                     let group = first..panels.end.min(first + width);
-                    self.group(close, wide, levels, rows.clone(), group, ks.clone());
+                    self.group(close, wide, sums, levels, rows.clone(), group, ks.clone());
                 }
             }
         });
@@ -205,6 +215,7 @@ impl Product<'_> {
         &self,
         close: &[u32],
         wide: &mut [u32],
+        sums: &mut [u32],
         levels: &[Level],
         rows: Range<usize>,
         panels: Range<usize>,
@@ -215,32 +226,38 @@ impl Product<'_> {
         let steps = self.steps(ks.len());
         let cols = panels.start * NR..self.b.n().min(panels.end * NR);
         let tiles = rows.len().div_ceil(height);
-        let mut tile = [0; TILE];
         for (plane, close) in close.chunks_exact(MC * A_STRIDE).take(self.planes()).enumerate() {
             let first = ks.start == 0 && plane == 0;
-            let bias = self.bias.filter(|_| first).map(|bias| &bias[cols.clone()]);
             for t in 0..tiles {
                 // Heights that differ by one at most: a tile of a row or two has too few sums to keep the machine busy.
                 let part = rows.len() * t / tiles..rows.len() * (t + 1) / tiles;
-                let a = &close[part.start * A_STRIDE..];
-                self.kernel.run(&mut tile, Operands { a, b, b_stride, steps, height: part.len() });
-                let to = Rectangle {
-                    product: self,
-                    rows: rows.start + part.start..rows.start + part.end,
-                    cols: cols.clone(),
-                    load: !first || self.accumulate,
+                let operands = Operands {
+                    a: &close[part.start * A_STRIDE..],
+                    b,
+                    b_stride,
+                    steps,
+                    height: part.len(),
                 };
-                let tile = &tile[..part.len() * width * NR];
-                if self.kernel.word() == Word::Float {
-                    store_floats(&to, tile, bias);
-                } else {
-                    let weights = Weights {
-                        scales: &self.b.scales()[cols.clone()],
-                        sums: first.then(|| &self.b.sums().of_outputs[cols.clone()]),
-                        unit: if plane + 1 < self.planes() { 128.0 } else { 1.0 },
-                    };
-                    store_integers(&to, tile, bias, &levels[part], &weights);
-                }
+                self.kernel.run(&mut sums[part.start * width * NR..], operands);
+            }
+            let to = Rectangle {
+                product: self,
+                rows: rows.clone(),
+                cols: cols.clone(),
+                load: !first || self.accumulate,
+            };
+            let sums = &sums[..rows.len() * width * NR];
+            let bias = self.bias.filter(|_| first);
+            if self.kernel.word() == Word::Float {
+                store_floats(&to, sums, bias);
+            } else {
+                let units = Units {
+                    levels,
+                    plane: if plane + 1 < self.planes() { 128.0 } else { 1.0 },
+                    scales: self.b.scales(),
+                    sums: first.then(|| &*self.b.sums().of_outputs),
+                };
+                store_integers(&to, sums, bias, &units);
             }
         }
     }
@@ -249,7 +266,7 @@ impl Product<'_> {
     fn steps(&self, k: usize) -> usize {
         match self.kernel.word() {
             Word::Float => k,
-            word => k.next_multiple_of(8) / word.len(),
+            word => k.next_multiple_of(SIXTEEN) / word.len(),
         }
     }
 
@@ -306,7 +323,7 @@ fn bytes_of(words: &[u32]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 4) }
 }
 
-/// The part of C that a tile goes to.
+/// The part of C that a block's sums go to.
 struct Rectangle<'a> {
     product: &'a Product<'a>,
     rows: Range<usize>,
@@ -316,39 +333,73 @@ struct Rectangle<'a> {
 }
 
 impl Rectangle<'_> {
-    /// Row `i` of it.
+    /// `to` = `value`(row, lanes) or += that, eight columns at a time: `sums` (rows, panels, 8) holds the lanes, and
+    /// `of_panel` gives what `value` wants to know of a panel.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is compiled anew inside each instruction set's function"
+    )]
+    fn store<P>(
+        &self,
+        sums: &[u32],
+        of_panel: impl Fn(Range<usize>) -> P,
+        value: impl Fn(usize, &[u32; NR], &P) -> [f32; NR],
+    ) {
+        let lanes = sums.as_chunks::<NR>().0;
+        let panels = lanes.len() / self.rows.len();
+        for (panel, col) in self.cols.clone().step_by(NR).enumerate() {
+            let cols = col..self.cols.end.min(col + NR);
+            let of_panel = of_panel(cols.clone());
+            for i in 0..self.rows.len() {
+                let mut x = value(i, &lanes[i * panels + panel], &of_panel);
+                let to = self.row(i, cols.clone());
+                if self.load {
+                    let there = eight(to);
+                    x.iter_mut().zip(there).for_each(|(x, there)| *x += there);
+                }
+                match <&mut [f32; NR]>::try_from(&mut *to) {
+                    Ok(to) => *to = x,
+                    Err(_) => to.copy_from_slice(&x[..to.len()]),
+                }
+            }
+        }
+    }
+
+    /// These columns of row `i`.
     #[expect(
         clippy::mut_from_ref,
         reason = "tasks own disjoint rectangles of C, and one row is held at a time"
     )]
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "part of a kernel")]
-    fn row(&self, i: usize) -> &mut [f32] {
+    fn row(&self, i: usize, cols: Range<usize>) -> &mut [f32] {
         let n = self.product.b.n();
-        debug_assert!(i < self.rows.len() && self.cols.end <= n);
+        debug_assert!(i < self.rows.len() && cols.end <= n);
         // SAFETY: rows and columns lie inside C (checked in `gemm`), which outlives this value.
-        let start = unsafe { self.product.c.add((self.rows.start + i) * n + self.cols.start) };
+        let start = unsafe { self.product.c.add((self.rows.start + i) * n + cols.start) };
         // SAFETY: the range lies in one row of C, and this task alone touches it.
-        unsafe { std::slice::from_raw_parts_mut(start, self.cols.len()) }
+        unsafe { std::slice::from_raw_parts_mut(start, cols.len()) }
     }
 }
 
-/// What a quantised weight's integers are multiplied by.
-struct Weights<'a> {
-    scales: &'a [f32],
-    /// Where the activations' offset is still to be added: the sums over k.
-    sums: Option<&'a [f32]>,
+/// How integers become floats: x = step·scale·sum, and where it is not there yet, + low·scale·(sum of the weights).
+struct Units<'a> {
+    levels: &'a [Level],
     /// 128 for the high plane of the activations.
-    unit: f32,
+    plane: f32,
+    scales: &'a [f32],
+    /// Σ over k of each output's weights.
+    sums: Option<&'a [f32]>,
 }
 
 for_each_isa! {
-    /// `to` = `tile` + `bias`, or += that.
-    fn store_floats(to: &Rectangle, tile: &[u32], bias: Option<&[f32]>) = store_floats_body
+    /// `to` = `sums` + `bias`, or += that.
+    fn store_floats(to: &Rectangle, sums: &[u32], bias: Option<&[f32]>) = store_floats_body
 }
 for_each_isa! {
-    /// The same for integers: `tile` times the steps of the row and the output.
-    fn store_integers(to: &Rectangle, tile: &[u32], bias: Option<&[f32]>, levels: &[Level], weights: &Weights) = store_integers_body
+    /// The same for integers.
+    fn store_integers(to: &Rectangle, sums: &[u32], bias: Option<&[f32]>, units: &Units) = store_integers_body
 }
 
 #[inline(always)]
@@ -356,18 +407,13 @@ for_each_isa! {
     clippy::inline_always,
     reason = "it is compiled anew inside each instruction set's function"
 )]
-fn store_floats_body(to: &Rectangle, tile: &[u32], bias: Option<&[f32]>) {
-    for (i, tile) in tile.chunks_exact(tile.len() / to.rows.len()).enumerate() {
-        let row = to.row(i);
-        if to.load {
-            row.iter_mut().zip(tile).for_each(|(to, x)| *to += f32::from_bits(*x));
-        } else {
-            row.iter_mut().zip(tile).for_each(|(to, x)| *to = f32::from_bits(*x));
-        }
-        if let Some(bias) = bias {
-            row.iter_mut().zip(bias).for_each(|(to, x)| *to += x);
-        }
-    }
+fn store_floats_body(to: &Rectangle, sums: &[u32], bias: Option<&[f32]>) {
+    let of_panel = |cols: Range<usize>| bias.map_or([0.0; NR], |bias| eight(&bias[cols]));
+    to.store(sums, of_panel, |_, lanes, bias| {
+        let mut x = *bias;
+        x.iter_mut().zip(lanes).for_each(|(x, lane)| *x += f32::from_bits(*lane));
+        x
+    });
 }
 
 #[inline(always)]
@@ -375,32 +421,32 @@ fn store_floats_body(to: &Rectangle, tile: &[u32], bias: Option<&[f32]>) {
     clippy::inline_always,
     reason = "it is compiled anew inside each instruction set's function"
 )]
-fn store_integers_body(
-    to: &Rectangle,
-    tile: &[u32],
-    bias: Option<&[f32]>,
-    levels: &[Level],
-    weights: &Weights,
-) {
-    for ((i, tile), level) in tile.chunks_exact(tile.len() / to.rows.len()).enumerate().zip(levels)
-    {
-        let row = to.row(i);
-        if !to.load {
-            row.fill(0.0);
+fn store_integers_body(to: &Rectangle, sums: &[u32], bias: Option<&[f32]>, units: &Units) {
+    let of_panel = |cols: Range<usize>| {
+        let scales = eight(&units.scales[cols.clone()]);
+        let sums = units.sums.map_or([0.0; NR], |sums| eight(&sums[cols.clone()]));
+        let bias = bias.map_or([0.0; NR], |bias| eight(&bias[cols]));
+        (scales, sums, bias)
+    };
+    to.store(sums, of_panel, |i, lanes, (scales, sums, bias)| {
+        let (step, low) = (units.levels[i].step * units.plane, units.levels[i].low);
+        let mut x = *bias;
+        for j in 0..NR {
+            x[j] += scales[j] * (step * (lanes[j] as i32 as f32) + low * sums[j]);
         }
-        let step = level.step * weights.unit;
-        for ((to, &x), scale) in row.iter_mut().zip(tile).zip(weights.scales) {
-            *to += step * scale * (x as i32 as f32);
-        }
-        if let Some(sums) = weights.sums {
-            for ((to, sum), scale) in row.iter_mut().zip(sums).zip(weights.scales) {
-                *to += level.low * scale * sum;
-            }
-        }
-        if let Some(bias) = bias {
-            row.iter_mut().zip(bias).for_each(|(to, x)| *to += x);
-        }
-    }
+        x
+    });
+}
+
+/// Eight values, zeros behind the end.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of a kernel")]
+fn eight(from: &[f32]) -> [f32; NR] {
+    from.try_into().unwrap_or_else(|_| {
+        let mut eight = [0.0; NR];
+        eight[..from.len()].copy_from_slice(from);
+        eight
+    })
 }
 
 #[cfg(test)]

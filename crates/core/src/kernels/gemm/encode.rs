@@ -1,20 +1,22 @@
 //! Weights to fewer bits: for each output of a Q8 weight the scale, for each group of 32 of a Q4 weight the ratio, with the
 //! least squared error of a few candidates. Clipping the largest weights a little buys all others a finer step.
 
-use super::packed::{Format, GROUP, GROUP_BYTES, Lines, NR};
+use super::packed::{Format, GROUP, GROUP_BYTES, Lines, NR, SIXTEEN};
 use bytes::Bytes;
 
-/// What the positive weights, and the negative ones, of two neighbouring pairs may add up to, so that two products of
-/// pairs fit into 16 bits whatever the activations: 127·258 < 2¹⁵. Encoders keep to it, at the cost of a unit or two in
-/// the rare pairs that would not; it saves a quarter of the multiplications where two are added before they are widened.
-pub const fn max_pair() -> i16 {
-    258
-}
+/// What the positive weights, and the negative ones, of two neighbouring pairs may add up to, so that the pairs' products
+/// can be added in 16 bits whatever the activations: 127·258 < 2¹⁵. The pairs are the first, or the second, of two quads.
+/// Processors without a dot product of bytes then widen one sum instead of two, which takes 3 multiplications where it
+/// took 4. Encoders keep to it: the rare weights that would not fit are reduced. (Sums of four pairs would take 5 where it
+/// took 8, but scales would have to be coarser: a third more error for 7 % more speed.)
+pub const MAX_SUM: i16 = 258;
+/// Where the weights of such a sum stand among eight along k; the others two further on.
+pub const SUMMED: [usize; 4] = [0, 1, 4, 5];
 
 /// Scales that are tried, in units of the one that makes the largest weight 127: below 1 the largest are clipped.
 const FACTORS: [f32; 13] = [2.0, 1.6, 1.3, 1.15, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6];
-/// A ratio that widens -8 to -127: the largest.
-const MAX_RATIO: f32 = 16256.0;
+/// The largest ratio that a group is given: it widens -8 to -112, so that few sums have to be reduced.
+const MAX_RATIO: f32 = 14336.0;
 /// A weight of a group is ratio / `RATIO_ONE` of the output's scale, times q.
 const RATIO_ONE: f32 = 1024.0;
 
@@ -51,7 +53,7 @@ fn half(x: f32) -> u16 {
 fn output_q8(panel: &mut [u8], row: &[f32], o: usize) -> f32 {
     let largest = row.iter().fold(0.0f32, |max, x| max.max(x.abs()));
     let mut best = (f32::MAX, 0.0);
-    let mut quantised = vec![0; row.len().next_multiple_of(8)];
+    let mut quantised = vec![0; row.len().next_multiple_of(SIXTEEN)];
     for factor in FACTORS {
         let scale = factor * largest / 127.0;
         let error = quantise(&mut quantised, row, scale);
@@ -66,7 +68,7 @@ fn output_q8(panel: &mut [u8], row: &[f32], o: usize) -> f32 {
     best.1
 }
 
-/// `q` = `row` / `scale`, rounded, within -127..=127 and pairs within [`max_pair`]; returns the squared error.
+/// `q` = `row` / `scale`, rounded, within -127..=127 and sums within [`MAX_SUM`]; returns the squared error.
 fn quantise(q: &mut [i8], row: &[f32], scale: f32) -> f32 {
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     for (q, x) in q.iter_mut().zip(row) {
@@ -76,14 +78,14 @@ fn quantise(q: &mut [i8], row: &[f32], scale: f32) -> f32 {
     row.iter().zip(q).map(|(x, q)| (x - scale * f32::from(*q)).powi(2)).sum()
 }
 
-/// Moves weights towards zero, the largest first, until every two neighbouring pairs are within [`max_pair`].
+/// Moves weights towards zero, the largest first, until every sum is within [`MAX_SUM`].
 fn fit<T: Copy>(q: &mut [T], weight: impl Fn(T) -> i16, nearer_zero: impl Fn(T) -> T) {
     for pairs in q.as_chunks_mut::<8>().0 {
         for half in [0, 2] {
-            let at = [half, half + 1, half + 4, half + 5];
+            let at = SUMMED.map(|i| i + half);
             for sign in [1, -1] {
                 let part = |q: T| (sign * weight(q)).max(0);
-                while at.iter().map(|&i| part(pairs[i])).sum::<i16>() > max_pair() {
+                while at.iter().map(|&i| part(pairs[i])).sum::<i16>() > MAX_SUM {
                     let largest = at.into_iter().max_by_key(|&i| part(pairs[i])).unwrap_or(half);
                     pairs[largest] = nearer_zero(pairs[largest]);
                 }

@@ -4,7 +4,7 @@
 //! | format | panels | a weight is |
 //! |---|---|---|
 //! | F32, F16 | `[n/8][k][8]` values | the value |
-//! | Q8 | `[n/8][k/4][8][4]` i8, k padded to a multiple of 8 | scale of its output · q |
+//! | Q8 | `[n/8][k/4][8][4]` i8, k padded to a multiple of 16 | scale of its output · q |
 //! | Q4 | `[n/8][k/32]{[8] u16 ratios, [8][4][4] bytes}`, k padded to a multiple of 32 | scale · round(q·ratio/1024) |
 //!
 //! All little-endian; n is padded to a multiple of 8, padding is zero. Byte `[quad][o][j]` of Q4 holds q + 8 of output o
@@ -18,6 +18,8 @@ use std::sync::OnceLock;
 
 /// Outputs of a panel.
 pub(super) const NR: usize = 8;
+/// Values along k that quantised kernels may take at once; quantised rows and panels are padded to it.
+pub(super) const SIXTEEN: usize = 16;
 /// Inputs that share a ratio in [`Format::Q4`].
 pub(super) const GROUP: usize = 32;
 /// Bytes of one group of a [`Format::Q4`] panel: ratios, then halves of bytes.
@@ -75,7 +77,7 @@ impl Format {
         match self {
             Self::F32 => k * NR * 4,
             Self::F16 => k * NR * 2,
-            Self::Q8 => k.next_multiple_of(8) * NR,
+            Self::Q8 => k.next_multiple_of(SIXTEEN) * NR,
             Self::Q4 => k.div_ceil(GROUP) * GROUP_BYTES,
         }
     }
@@ -104,7 +106,8 @@ pub struct Packed {
 pub(super) struct Sums {
     /// Σ over k of each output's weights, n padded: what the activations' offset is multiplied by.
     pub of_outputs: Vec<f32>,
-    /// Whether two neighbouring products of pairs can be added in 16 bits, whatever the activations (see `widen`).
+    /// Whether two neighbouring products of pairs can be added in 16 bits, whatever the activations
+    /// (see `encode::MAX_SUM`).
     pub pairs_fit: bool,
 }
 

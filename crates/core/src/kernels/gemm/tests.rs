@@ -118,7 +118,7 @@ fn tiles_are_exact() {
                     _ => a_byte() | a_byte() << 16,
                 })
                 .collect();
-            let limit = if kernel.adds_pairs() { 64 } else { 127 }; // four of 64 are within `max_pair`
+            let limit = if kernel.adds_pairs() { 64 } else { 127 }; // four of 64 are within `MAX_SUM`
             let mut weight = || if extreme { limit * 2 * below(2) } else { below(2 * limit + 1) } as i32 - limit as i32;
             let b: Vec<u32> = (0..panels * STEPS * NR)
                 .map(|_| match kernel.word() {
@@ -129,7 +129,7 @@ fn tiles_are_exact() {
                 })
                 .collect();
             let x = Operands { a: &a, b: bytes_of(&b), b_stride: STEPS * NR * 4, steps, height };
-            let mut tile = [0; TILE];
+            let mut tile = [0; 12 * 32];
             kernel.run(&mut tile, x);
             let portable = if kernel.word() == Word::Bytes {
                 Kernel::PortableBytes
@@ -138,7 +138,7 @@ fn tiles_are_exact() {
             };
             for panel in 0..panels {
                 for first in (0..height).step_by(portable.shape().0) {
-                    let mut reference = [0; TILE];
+                    let mut reference = [0; 12 * 32];
                     let height = portable.shape().0.min(height - first);
                     portable.run(
                         &mut reference,

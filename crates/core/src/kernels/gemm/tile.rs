@@ -15,13 +15,11 @@ mod x86;
 use super::packed::NR;
 use crate::kernels::Isa;
 
-/// Words of A, and steps of 32 bytes along a panel of B, that a kernel is given at a time: a panel's part stays in the
-/// first-level cache. Even, and with any width of a word a multiple of a group of Q4.
-pub const STEPS: usize = 256;
+/// Words of A, and steps of 32 bytes along a panel of B, that a kernel is given at most: a group of panels' parts stay in
+/// the first-level cache.
+pub const STEPS: usize = if cfg!(target_arch = "wasm32") { 512 } else { 256 };
 /// The distance of two rows of the copied block of A, in words: not a power of two.
 pub const A_STRIDE: usize = STEPS + 16;
-/// Room for the largest tile.
-pub const TILE: usize = 12 * 32;
 
 /// What a word of A, and one output's part of a step of B, hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +120,7 @@ impl Kernel {
         Self::first(isa, |kernel| kernel.word() == Word::Float)
     }
 
-    /// The best kernel for quantised weights, whose neighbouring pairs of products can be added in 16 bits or not.
+    /// The best kernel for quantised weights, whose neighbouring products can be added in 16 bits or not (`Sums::pairs_fit`).
     pub fn quantised(isa: Isa, pairs_fit: bool) -> Self {
         Self::first(isa, |kernel| {
             kernel.word() != Word::Float && (pairs_fit || !kernel.adds_pairs())
@@ -170,7 +168,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2Float | Self::AvxVnni => (6, 2),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2Bytes | Self::Avx2Pairs => (4, 2),
+            Self::Avx2Bytes | Self::Avx2Pairs => (6, 1),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Float | Self::Avx512Vnni => (12, 4),
             #[cfg(target_arch = "aarch64")]
@@ -178,7 +176,9 @@ impl Kernel {
             #[cfg(target_arch = "aarch64")]
             Self::NeonBytes => (4, 1),
             #[cfg(target_feature = "simd128")]
-            Self::WasmFloat | Self::WasmHalves => (4, 1),
+            Self::WasmFloat => (4, 1),
+            #[cfg(target_feature = "simd128")]
+            Self::WasmHalves => (4, 1),
             #[cfg(all(target_feature = "simd128", target_feature = "relaxed-simd"))]
             Self::WasmDot => (4, 1),
             #[cfg(all(target_feature = "simd128", target_feature = "relaxed-simd"))]
@@ -201,12 +201,13 @@ pub struct Operands<'a> {
 }
 
 impl Kernel {
-    /// `tile` (height, panels, 8) = A·Bᵀ. All panels of the shape are computed: `b_stride` may be 0.
+    /// `tile` (height, panels of the shape, 8) = A·Bᵀ.
     /// # Panics
-    /// If the operands are shorter than they say.
-    pub fn run(self, tile: &mut [u32; TILE], x: Operands) {
+    /// If the operands or the tile are shorter than they say.
+    pub fn run(self, tile: &mut [u32], x: Operands) {
         let (rows, panels) = self.shape();
         assert!(x.height > 0 && x.height <= rows && x.steps <= STEPS);
+        assert!(tile.len() >= x.height * panels * NR);
         assert!(self.word() == Word::Float || x.steps.is_multiple_of(2));
         assert!(x.a.len() >= (x.height - 1) * A_STRIDE + x.steps);
         assert!(x.b.len() >= (panels - 1) * x.b_stride + x.steps * 4 * NR);
@@ -236,7 +237,10 @@ trait Lanes {
     type Sum: Copy;
     type A: Copy;
     type B: Copy;
+    /// What [`Self::add`] needs in a register beside them.
+    type Constant: Copy;
 
+    fn constant() -> Self::Constant;
     fn zero() -> Self::Sum;
     /// # Safety
     /// `a` is readable for `STEPS` words.
@@ -244,7 +248,7 @@ trait Lanes {
     /// # Safety
     /// `b` is readable for `STEPS`·32 bytes, and so are the panels after it, `stride` bytes apart.
     unsafe fn b(b: *const u8, stride: usize) -> Self::B;
-    fn add(sum: Self::Sum, a: Self::A, b: Self::B) -> Self::Sum;
+    fn add(sum: Self::Sum, a: Self::A, b: Self::B, constant: Self::Constant) -> Self::Sum;
     /// # Safety
     /// `to` has room for the lanes.
     unsafe fn store(sum: Self::Sum, to: *mut u32);
@@ -252,15 +256,16 @@ trait Lanes {
 
 /// `H` rows of `x` times `P` values of `L`.
 /// # Safety
-/// The operands are as long as they say, and the machine has the instructions of `L`.
+/// The operands and the tile are as long as they say, and the machine has the instructions of `L`.
 #[inline(always)]
 #[expect(
     clippy::inline_always,
     reason = "it is compiled anew inside each instruction set's function"
 )]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "a pointer is moved and read")]
-unsafe fn tile<L: Lanes, const H: usize, const P: usize>(tile: &mut [u32; TILE], x: Operands) {
+unsafe fn tile<L: Lanes, const H: usize, const P: usize>(tile: &mut [u32], x: Operands) {
     let (mut a, mut b) = (x.a.as_ptr(), x.b.as_ptr());
+    let constant = L::constant();
     let mut sums = [[L::zero(); P]; H];
     for _ in 0..x.steps / L::STEPS {
         // SAFETY: `b` has `steps` steps in each panel (the caller's promise).
@@ -270,7 +275,7 @@ unsafe fn tile<L: Lanes, const H: usize, const P: usize>(tile: &mut [u32; TILE],
             // SAFETY: `a` has `steps` words in each row (the caller's promise).
             let word = unsafe { L::a(a.add(i * A_STRIDE)) };
             for (sum, &weights) in sums.iter_mut().zip(&weights) {
-                *sum = L::add(*sum, word, weights);
+                *sum = L::add(*sum, word, weights, constant);
             }
         }
         // SAFETY: one behind the last step at most.
@@ -278,12 +283,9 @@ unsafe fn tile<L: Lanes, const H: usize, const P: usize>(tile: &mut [u32; TILE],
         // SAFETY: as above.
         b = unsafe { b.add(L::STEPS * 4 * NR) };
     }
-    let lanes = L::PANELS * NR;
-    for (sums, tile) in sums.iter().zip(tile.chunks_exact_mut(P * lanes)) {
-        for (&sum, tile) in sums.iter().zip(tile.chunks_exact_mut(lanes)) {
-            // SAFETY: `tile` has room for the lanes.
-            unsafe { L::store(sum, tile.as_mut_ptr()) };
-        }
+    for (i, sum) in sums.as_flattened().iter().enumerate() {
+        // SAFETY: `tile` has room for eight lanes for each row and panel (the caller's promise).
+        unsafe { L::store(*sum, tile.as_mut_ptr().add(i * L::PANELS * NR)) };
     }
 }
 
@@ -291,7 +293,7 @@ unsafe fn tile<L: Lanes, const H: usize, const P: usize>(tile: &mut [u32; TILE],
 macro_rules! by_height {
     ($name:ident, $lanes:ty, $p:literal, [$($h:literal)*] $(, $features:literal)?) => {
         $(#[target_feature(enable = $features)])?
-        unsafe fn $name(tile: &mut [u32; super::TILE], x: super::Operands) {
+        unsafe fn $name(tile: &mut [u32], x: super::Operands) {
             match x.height {
                 // SAFETY: the caller's promise is the same.
                 $($h => unsafe { super::tile::<$lanes, $h, $p>(tile, x) },)*

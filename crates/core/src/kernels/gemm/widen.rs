@@ -2,7 +2,7 @@
 //! multiplies only 16-bit integers those become that. One chunk of a panel is widened at a time, once for all rows of a
 //! block, so it costs a few per cent. Also what is derived from a weight once: its sums, and its values for backward.
 
-use super::encode::max_pair;
+use super::encode::{MAX_SUM, SUMMED};
 use super::packed::{Format, GROUP, GROUP_BYTES, NR, Packed, Sums};
 use crate::kernels::for_each_isa;
 
@@ -138,25 +138,24 @@ pub fn sums(b: &Packed) -> Sums {
         }
         of_outputs.extend(sums.map(|sum| sum as f32));
     }
-    Sums { of_outputs, pairs_fit: largest <= i32::from(max_pair()) }
+    Sums { of_outputs, pairs_fit: largest <= i32::from(MAX_SUM) }
 }
 
-/// Adds the sums over k of pairs of quads, and gives the largest magnitude that two neighbouring products of pairs reach
-/// for each unit of the activations.
+/// Adds the weights of each output, and gives the largest of the sums that [`MAX_SUM`] limits.
 fn sums_of(sums: &mut [i32; NR], quads: &[u8]) -> i32 {
-    let mut largest = 0;
+    let mut largest = [0i32; NR];
     for pair in quads.as_chunks::<{ 8 * NR }>().0 {
-        for (o, sum) in sums.iter_mut().enumerate() {
-            for half in [0, 2] {
-                let q = [0, 1, 4 * NR, 4 * NR + 1].map(|i| i32::from(pair[4 * o + half + i] as i8));
-                let positive: i32 = q.iter().map(|&q| q.max(0)).sum();
-                let all: i32 = q.iter().sum();
+        for half in [0, 2] {
+            for (o, sum) in sums.iter_mut().enumerate() {
+                let at = |i: usize| i32::from(pair[i / 4 * 4 * NR + 4 * o + i % 4 + half] as i8);
+                let all: i32 = SUMMED.iter().map(|&i| at(i)).sum();
+                let positive: i32 = SUMMED.iter().map(|&i| at(i).max(0)).sum();
                 *sum += all;
-                largest = largest.max(positive).max(positive - all);
+                largest[o] = largest[o].max(positive).max(positive - all);
             }
         }
     }
-    largest
+    largest.into_iter().fold(0, i32::max)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! NEON; bytes by the dot product where the processor has it, otherwise by widening products, whose pairs fit into 16
 //! bits (127·127·2 < 2¹⁵). Activations are below 128, so that they are the same signed and unsigned.
 
-use super::{Kernel, Lanes, Operands, TILE, by_height};
+use super::{Kernel, Lanes, Operands, by_height};
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, vdupq_n_f32, vdupq_n_s32, vfmaq_f32, vget_low_s8, vld1q_f32,
     vld1q_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s16, vreinterpretq_s8_s32, vst1q_f32,
@@ -16,7 +16,7 @@ by_height!(dot, Dot, 1, [1 2 3 4 5 6 7 8], "neon,dotprod");
 /// # Safety
 /// The operands are as long as they say, and the machine has what the kernel needs.
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one call of many")]
-pub unsafe fn run(kernel: Kernel, tile: &mut [u32; TILE], x: Operands) {
+pub unsafe fn run(kernel: Kernel, tile: &mut [u32], x: Operands) {
     // SAFETY: the caller's promise is the same.
     unsafe {
         match kernel {
@@ -47,6 +47,9 @@ macro_rules! lanes {
             type Sum = [$sum; 2];
             type A = $half;
             type B = [$half; 2];
+            type Constant = ();
+            #[inline(always)]
+            fn constant() {}
             #[inline(always)]
             fn zero() -> [$sum; 2] {
                 // SAFETY: NEON is part of the architecture.
@@ -63,7 +66,7 @@ macro_rules! lanes {
                 unsafe { [$load(b.cast()), $load(b.add(16).cast())] }
             }
             #[inline(always)]
-            fn add(sum: [$sum; 2], $x: $half, b: [$half; 2]) -> [$sum; 2] {
+            fn add(sum: [$sum; 2], $x: $half, b: [$half; 2], (): ()) -> [$sum; 2] {
                 let one = |$s: $sum, $y: $half| {
                     // SAFETY: only called inside a function that has the features.
                     unsafe { $add }

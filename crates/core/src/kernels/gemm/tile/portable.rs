@@ -1,9 +1,9 @@
 //! The definition of each kind of kernel, in plain code: what runs where nothing better is known.
 
-use super::{A_STRIDE, Kernel, Operands, TILE, Word};
+use super::{A_STRIDE, Kernel, Operands, Word};
 use crate::kernels::gemm::packed::NR;
 
-pub fn run(kernel: Kernel, tile: &mut [u32; TILE], x: Operands) {
+pub fn run(kernel: Kernel, tile: &mut [u32], x: Operands) {
     for i in 0..x.height {
         let mut floats = [0.0f32; NR];
         let mut integers = [0i32; NR];

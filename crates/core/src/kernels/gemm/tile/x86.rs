@@ -2,7 +2,7 @@
 //! 16 bits, which cannot saturate (127·127·2 < 2¹⁵), quads in 32, and the sum; where two products of pairs fit into 16 bits
 //! together (`Sums::pairs_fit`), five instructions do for two.
 
-use super::{Kernel, Lanes, Operands, TILE, by_height};
+use super::{Kernel, Lanes, Operands, by_height};
 use core::arch::x86_64::{
     __m256, __m256i, __m512, __m512i, _mm256_add_epi16, _mm256_add_epi32, _mm256_castps_si256,
     _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
@@ -14,8 +14,8 @@ use core::arch::x86_64::{
 };
 
 by_height!(avx2_float, Float, 2, [1 2 3 4 5 6], "avx2,fma");
-by_height!(avx2_bytes, Bytes, 2, [1 2 3 4], "avx2,fma");
-by_height!(avx2_pairs, Pairs, 2, [1 2 3 4], "avx2,fma");
+by_height!(avx2_bytes, Bytes, 1, [1 2 3 4 5 6], "avx2,fma");
+by_height!(avx2_pairs, Pairs, 1, [1 2 3 4 5 6], "avx2,fma");
 by_height!(avx_vnni, Vnni, 2, [1 2 3 4 5 6], "avx2,fma,avxvnni");
 by_height!(avx512_float, WideFloat, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
 by_height!(avx512_vnni, WideVnni, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f,avx512vnni");
@@ -23,7 +23,7 @@ by_height!(avx512_vnni, WideVnni, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f,avx5
 /// # Safety
 /// The operands are as long as they say, and the machine has what the kernel needs.
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one call of many")]
-pub unsafe fn run(kernel: Kernel, tile: &mut [u32; TILE], x: Operands) {
+pub unsafe fn run(kernel: Kernel, tile: &mut [u32], x: Operands) {
     // SAFETY: the caller's promise is the same.
     unsafe {
         match kernel {
@@ -52,6 +52,9 @@ macro_rules! lanes {
             type Sum = $sum;
             type A = $a;
             type B = $b;
+            type Constant = ();
+            #[inline(always)]
+            fn constant() {}
             #[inline(always)]
             fn zero() -> $sum {
                 // SAFETY: only called inside a function that has the features.
@@ -68,7 +71,7 @@ macro_rules! lanes {
                 unsafe { $load_b }
             }
             #[inline(always)]
-            fn add($s: $sum, $x: $a, $y: $b) -> $sum {
+            fn add($s: $sum, $x: $a, $y: $b, (): ()) -> $sum {
                 // SAFETY: as above.
                 unsafe { $add }
             }
