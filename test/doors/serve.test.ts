@@ -5,9 +5,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FsStore, nativeEngine, publishBundle, publishModel, wasmEngine } from 'cocoop/node'
+import { FsStore, nativeEngine, publishBundle, publishPack, wasmEngine } from 'cocoop/node'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { type Kind, makeBundles, type Picture, readModel, readPictures } from '../support/material.ts'
+import { type Kind, makeBundles, makePack, type Picture, readModel, readPictures } from '../support/material.ts'
 
 const PROGRAM = join(import.meta.dirname, '../../worker/dist/node.js')
 let folder: string
@@ -28,7 +28,7 @@ beforeAll(async () => {
   bundles = await makeBundles()
   picture = (await readPictures())[0] as Picture
   const store = new FsStore(folder)
-  await publishModel(store, await readModel())
+  await publishPack(store, await makePack(join(folder, 'made'), 32))
   const engine = await wasmEngine()
   for (const kind of ['zero-shot', 'coop', 'cocoop'] as const) await publishBundle(store, bundles[kind], { engine })
   server = start('--store', folder, '--port', '0')

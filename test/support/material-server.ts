@@ -2,11 +2,14 @@
  * Global set-up of the tests that run in workerd, which has no files and no addon: makes the material here and serves it on
  * the loopback, together with the addon's answers that the worker's must equal. The address is provided as `material`.
  */
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { nativeEngine } from 'cocoop/node'
 import type { TestProject } from 'vitest/node'
-import { makeBundles, readModel, readPictures } from './material.ts'
+import { makeBundles, makePack, readModel, readPictures } from './material.ts'
 
 /** What `/index.json` holds. `expected[kind][picture]` are the addon's probabilities. */
 export interface MaterialIndex {
@@ -14,6 +17,9 @@ export interface MaterialIndex {
   kinds: string[]
   expected: Record<string, Record<string, number[]>>
 }
+
+/** Bits of the packs that are served: `/packs/<bits>/manifest.json` and its shards. */
+const PACKS = [32, 8, 4] as const
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -23,10 +29,14 @@ declare module 'vitest' {
 
 export async function setup(project: TestProject): Promise<() => void> {
   const [model, pictures, bundles] = [await readModel(), await readPictures(), await makeBundles()]
-  const files = new Map<string, Uint8Array | string>([
-    ['/model/weights', model.weights],
-    ['/model/config', model.config],
-  ])
+  const files = new Map<string, Uint8Array | string>()
+  const folder = await mkdtemp(join(tmpdir(), 'cocoop-material-'))
+  for (const bits of PACKS) {
+    const pack = join(folder, String(bits))
+    await makePack(pack, bits)
+    for (const name of await readdir(pack)) files.set(`/packs/${bits}/${name}`, await readFile(join(pack, name)))
+  }
+  await rm(folder, { recursive: true })
   const expected: MaterialIndex['expected'] = {}
   using loaded = await (await nativeEngine()).loadModel(model)
   for (const [kind, bundle] of Object.entries(bundles)) {

@@ -1,6 +1,6 @@
 /** Real material for tests: the embedded model, pictures of every format, and a bundle of each kind made by the addon. */
 import { readdir, readFile } from 'node:fs/promises'
-import { type Bytes, type ModelFiles, nativeEngine, type TrainSpec } from 'cocoop/node'
+import { type Bits, type Bytes, FsStore, type ModelFiles, nativeEngine, Pack, type TrainSpec } from 'cocoop/node'
 import { openDataset } from '../../trainer/src/datasets/open.ts'
 
 const MODEL = new URL('../../models/emoji-clip/', import.meta.url)
@@ -13,6 +13,18 @@ export async function readModel(): Promise<ModelFiles & { id: string }> {
     readFile(new URL('config.json', MODEL), 'utf8'),
   ])
   return { id: 'emoji-clip', weights, config }
+}
+
+/** The embedded model as a pack, which the addon writes into `folder`. */
+export async function makePack(
+  folder: string,
+  bits: Bits,
+  towers: ('vision' | 'text')[] = ['vision', 'text'],
+): Promise<Pack> {
+  const files = await readModel()
+  using model = await (await nativeEngine()).loadModel(files)
+  await model.writePack(folder, { id: files.id, bits, towers }, () => {})
+  return await Pack.open(new FsStore(folder))
 }
 
 export interface Picture {

@@ -10,6 +10,7 @@ import { embed } from './commands/embed.ts'
 import { evaluate } from './commands/eval.ts'
 import { exportOnnx } from './commands/export-onnx.ts'
 import { models } from './commands/models.ts'
+import { pack } from './commands/pack.ts'
 import { publish } from './commands/publish.ts'
 import { score } from './commands/score.ts'
 import { search } from './commands/search.ts'
@@ -30,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   embed,
   score,
   search,
+  pack,
   publish,
   bundles,
   exportOnnx,

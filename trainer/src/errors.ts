@@ -79,6 +79,12 @@ const WORDS: Record<string, readonly [exit: number, hint: string]> = {
   bad_bundle: [EXIT.incompatible, 'The file is not a prompt bundle of this version; make it again.'],
   bad_checkpoint: [EXIT.incompatible, 'Start the run again in a new folder (--out DIR).'],
   bad_model: [EXIT.incompatible, MODEL],
+  bad_pack: [
+    EXIT.incompatible,
+    'The folder is not a model pack of this version; make it again by `cocoop-train pack`.',
+  ],
+  missing_tower: [EXIT.incompatible, 'The pack was made without this tower; make it with `--towers vision,text`.'],
+  out_of_memory_budget: [EXIT.resource, 'Take a pack with fewer bits, or a larger budget.'],
   bad_safetensors: [EXIT.incompatible, 'The file is damaged or not a safetensors file; get it again.'],
   bad_shape: [EXIT.incompatible, MODEL],
   bad_dtype: [EXIT.incompatible, MODEL],

@@ -2,6 +2,7 @@
 import type { CallOptions, Engine, EngineClassifier, EngineModel, ModelFiles, Scores } from './engine.ts'
 import { CocoopError, throwIfCancelled } from './errors.ts'
 import { sha256 } from './hash.ts'
+import { Pack } from './pack.ts'
 import type { BundleMetadata, Method } from './schemas.ts'
 
 /** `index` is the class's place in the bundle's class names, `cosine` that of image and text before the scale. */
@@ -21,6 +22,8 @@ export interface Classification {
 export interface LoadOptions extends CallOptions {
   /** Other classes than the bundle's own: the learned prompt over an open vocabulary. */
   classnames?: string[] | undefined
+  /** What the model may take where it is loaded here from a pack: more is refused with `out_of_memory_budget`. */
+  maxMemoryBytes?: number | undefined
   /** Which door to use; each entry of the package has its default. Not used when `model` is loaded already. */
   engine?: Engine | undefined
 }
@@ -40,17 +43,27 @@ export class Classifier {
   }
 
   /**
-   * Opens `bundle` on `model`: a loaded model, which stays yours, or its files, which are loaded and freed with the classifier.
-   * @throws CocoopError `bad_bundle`, `model_mismatch`, `bad_model`, `bad_classes`, `cancelled` and the other words of bad files
+   * Opens `bundle` on `model`: a loaded model, which stays yours, or its pack or files, which are loaded and freed with the
+   * classifier. Of a pack, the text tower is loaded only where the bundle or the class names need it.
+   * @throws CocoopError `bad_bundle`, `model_mismatch`, `bad_model`, `bad_pack`, `out_of_memory_budget`, `bad_classes`,
+   * `cancelled` and the other words of bad files
    */
   static async load(
-    model: EngineModel | ModelFiles,
+    model: EngineModel | ModelFiles | Pack,
     bundle: Uint8Array,
     options: LoadOptions = {},
   ): Promise<Classifier> {
-    const { classnames, engine, signal } = options
+    const { classnames, engine, signal, maxMemoryBytes } = options
     throwIfCancelled(signal)
-    const own = 'weights' in model ? await requireEngine(engine).loadModel(model, { signal }) : undefined
+    let own: EngineModel | undefined
+    if (isStored(model)) {
+      const to = requireEngine(engine)
+      own = await to.loadModel(model, {
+        signal,
+        maxMemoryBytes,
+        towers: towersFor(to.bundleMetadata(bundle), classnames),
+      })
+    }
     const loaded = own ?? (model as EngineModel)
     try {
       return new Classifier(await loaded.classifier(bundle, { classnames, signal }), await sha256(bundle), own)
@@ -104,6 +117,15 @@ function at(values: Float32Array, index: number): number {
   return value
 }
 
+function isStored(model: EngineModel | ModelFiles | Pack): model is ModelFiles | Pack {
+  return Pack.is(model) || 'weights' in model
+}
+
+/** What a bundle needs: its text features are fixed where no image shifts the prompt and the classes are its own. */
+function towersFor({ method }: BundleMetadata, classnames: string[] | undefined): ('vision' | 'text')[] {
+  return method === 'cocoop' || classnames ? ['vision', 'text'] : ['vision']
+}
+
 function requireEngine(engine: Engine | undefined): Engine {
   if (!engine) throw new CocoopError('bad_option', 'option `engine`: needed to load a model from its files here')
   return engine
@@ -113,12 +135,12 @@ function requireEngine(engine: Engine | undefined): Engine {
 export function classifierOn(createEngine: () => Promise<Engine>): typeof Classifier {
   return class extends Classifier {
     static override async load(
-      model: EngineModel | ModelFiles,
+      model: EngineModel | ModelFiles | Pack,
       bundle: Uint8Array,
       options: LoadOptions = {},
     ): Promise<Classifier> {
       throwIfCancelled(options.signal)
-      const engine = options.engine ?? ('weights' in model ? await createEngine() : undefined)
+      const engine = options.engine ?? (isStored(model) ? await createEngine() : undefined)
       return await Classifier.load(model, bundle, { ...options, engine })
     }
   }

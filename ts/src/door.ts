@@ -9,12 +9,23 @@ import type {
   Engine,
   EngineClassifier,
   EngineModel,
+  LoadModelOptions,
   ModelFiles,
   Scores,
   TextOptions,
 } from './engine.ts'
 import { CocoopError, throwIfCancelled } from './errors.ts'
-import { BadImage, BundleMetadata, InspectedImage, ModelInfo, parseJson, type ZeroShotSpec } from './schemas.ts'
+import { Pack } from './pack.ts'
+import {
+  BadImage,
+  BundleMetadata,
+  InspectedImage,
+  ModelInfo,
+  PackMemory,
+  parseJson,
+  type Tower,
+  type ZeroShotSpec,
+} from './schemas.ts'
 
 type Awaitable<T> = T | Promise<T>
 
@@ -50,6 +61,7 @@ export interface RawModel {
 /** What both doors have, and under the same names. */
 export interface RawDoor {
   bundleMetadata(bundle: Uint8Array): string
+  packMemory(manifest: string): string
   tokenize(text: string): Uint32Array
   errorCodes(): string[]
   version(): string
@@ -107,7 +119,31 @@ export abstract class DoorEngine<Door extends RawDoor> implements Engine {
     this.call = call
   }
 
-  abstract loadModel(files: ModelFiles, options?: CallOptions): Promise<EngineModel>
+  /** A pack is checked whole, and against the budget, before any of its shards is read. */
+  async loadModel(model: ModelFiles | Pack, options: LoadModelOptions = {}): Promise<EngineModel> {
+    throwIfCancelled(options.signal)
+    if (!Pack.is(model)) return await this.loadFiles(model, options)
+    this.checkBudget(model, options.towers ?? ['vision'], options.maxMemoryBytes)
+    return await this.loadPack(model, options)
+  }
+  protected abstract loadFiles(files: ModelFiles, options: CallOptions): Promise<EngineModel>
+  protected abstract loadPack(pack: Pack, options: LoadModelOptions): Promise<EngineModel>
+
+  /** @throws CocoopError `out_of_memory_budget` with the numbers; `bad_pack` and the other words of bad manifests */
+  protected checkBudget(pack: Pack, towers: Iterable<Tower>, limit = Number.POSITIVE_INFINITY): void {
+    const json = this.call.sync(() => this.door.packMemory(pack.json))
+    const { vision, text, work } = parseJson(PackMemory, json, 'pack memory', 'internal')
+    const wanted = new Set(towers)
+    const parts = [
+      wanted.has('vision') && (['vision', vision] as const),
+      wanted.has('text') && (['text', text] as const),
+    ]
+    const held = [...parts.filter((part) => part !== false), ['work', work] as const]
+    const total = held.reduce((sum, [, bytes]) => sum + bytes, 0)
+    if (total <= limit) return
+    const message = `the ${pack.manifest.bits}-bit pack of ${pack.manifest.id} needs ${total} bytes of memory (${held.map((part) => part.join(' ')).join(', ')}), the budget is ${limit}`
+    throw new CocoopError('out_of_memory_budget', message)
+  }
 
   bundleMetadata(bundle: Uint8Array): BundleMetadata {
     return parseJson(

@@ -2,6 +2,7 @@
  * What either door looks like from here: the same calls over the native addon and over WASM, always asynchronous.
  * Every call throws CocoopError with the word of Rust's `Error::code`; an aborted `signal` gives `cancelled`.
  */
+import type { Pack } from './pack.ts'
 import type { BadImage, BundleMetadata, InspectedImage, ModelInfo, ZeroShotSpec } from './schemas.ts'
 
 /** Bytes in an ordinary buffer, as WebCrypto and the stores take them. */
@@ -24,12 +25,22 @@ export interface ModelFiles {
   config: string
 }
 
+export interface LoadModelOptions extends CallOptions {
+  /**
+   * What all of a pack's model may take: its towers, and what is needed to work. More is refused with `out_of_memory_budget`
+   * before anything is loaded. Default: no limit.
+   */
+  maxMemoryBytes?: number | undefined
+  /** The towers of a pack that are loaded at once, others when they are first needed; default: vision. */
+  towers?: readonly ('vision' | 'text')[] | undefined
+}
+
 export interface Engine {
   /** Which door and build: `napi`, `wasm-simd`, `wasm-relaxed`. */
   readonly name: string
   /** True once it has stopped for good (a trap in WASM): its objects are disposed, make a new engine. */
   readonly failed: boolean
-  loadModel(files: ModelFiles, options?: CallOptions): Promise<EngineModel>
+  loadModel(model: ModelFiles | Pack, options?: LoadModelOptions): Promise<EngineModel>
   /** Reads a bundle's metadata with the strict reader; no model is needed. */
   bundleMetadata(bundle: Uint8Array): BundleMetadata
   /** Token ids of a text, without start and end. */

@@ -1,13 +1,16 @@
 /** The Engine over the native addon (cocoop-napi): off the event loop, on all cores, and the only one that trains. */
 import { type Call, DoorEngine, DoorModel, parseBad, type RawCancel, type RawDoor, type RawModel } from './door.ts'
-import type { Bytes, CallOptions, Embedded, ModelFiles } from './engine.ts'
+import type { Bytes, CallOptions, Embedded, LoadModelOptions, ModelFiles } from './engine.ts'
 import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
+import { each, type Pack } from './pack.ts'
 import {
+  type Bits,
   type BundleOptions,
   EpochReport,
   OnnxFile,
   type OnnxSpec,
   parseJson,
+  type Tower,
   TrainPlan,
   type TrainSpec,
 } from './schemas.ts'
@@ -33,15 +36,29 @@ export interface RawOnnxExport {
   readonly files: string
   part(file: number, part: number): Promise<Uint8Array>
 }
+/** So many bytes of a pack are written. */
+export interface PackProgress {
+  bytes: number
+  total: number
+}
 export interface RawNativeModel extends RawModel {
   exportOnnx(spec: string, bundle?: Uint8Array): Promise<RawOnnxExport>
+  writePack(
+    folder: string,
+    spec: string,
+    onProgress: (event: PackProgress) => void,
+    cancel?: RawCancel,
+  ): Promise<string>
   embedImages(images: Uint8Array[], cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
   trainer(spec: string, images: Uint8Array[], labels: Uint32Array): Promise<RawTrainer>
 }
 /** The addon's exports. */
 export interface Addon extends RawDoor {
   Cancel: new () => RawCancel
-  Model: { load(weights: Uint8Array, config: string): Promise<RawNativeModel> }
+  Model: {
+    load(weights: Uint8Array, config: string): Promise<RawNativeModel>
+    loadPack(manifest: string, shards: (string | Uint8Array)[]): Promise<RawNativeModel>
+  }
   fewShot(spec: string): string
   subsample(labels: Uint32Array, half: 'base' | 'new'): string
 }
@@ -86,9 +103,19 @@ export class NativeEngine extends DoorEngine<Addon> {
   constructor(addon: Addon) {
     super(addon, caller(addon))
   }
-  async loadModel({ weights, config }: ModelFiles, { signal }: CallOptions = {}): Promise<NativeModel> {
-    throwIfCancelled(signal)
+  override async loadModel(model: ModelFiles | Pack, options?: LoadModelOptions): Promise<NativeModel> {
+    return (await super.loadModel(model, options)) as NativeModel
+  }
+  protected async loadFiles({ weights, config }: ModelFiles): Promise<NativeModel> {
     return new NativeModel(await this.call(undefined, () => this.door.Model.load(weights, config)), this.call)
+  }
+  /** Shards that are files are mapped, others read; all of them are proven. */
+  protected async loadPack(pack: Pack, { signal }: LoadModelOptions): Promise<NativeModel> {
+    const shards = await each(pack.manifest.shards, async (shard) => {
+      throwIfCancelled(signal)
+      return pack.path(shard) ?? (await pack.get(shard))
+    })
+    return new NativeModel(await this.call(undefined, () => this.door.Model.loadPack(pack.json, shards)), this.call)
   }
 }
 
@@ -105,6 +132,18 @@ export class NativeModel extends DoorModel<RawNativeModel> {
   async exportOnnx(spec: OnnxSpec, bundle?: Uint8Array): Promise<OnnxExport> {
     const raw = await this.call(undefined, () => this.handle.raw.exportOnnx(JSON.stringify(spec), bundle))
     return new OnnxExport(raw, this.call)
+  }
+
+  /**
+   * Writes the model as a pack into `folder`, which is made; the manifest comes last: a folder without one is no pack.
+   */
+  async writePack(
+    folder: string,
+    spec: { id: string; bits: Bits; towers: Tower[] },
+    onProgress: (event: PackProgress) => void,
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    await this.call(signal, (cancel) => this.handle.raw.writePack(folder, JSON.stringify(spec), onProgress, cancel))
   }
 
   /** Prepares training on encoded images (n) and labels (n), each below the number of class names. */

@@ -53,12 +53,18 @@ export type BundleMetadata = z.infer<typeof BundleMetadata>
 
 const Activation = z.enum(['quick_gelu', 'gelu'])
 
+/** Of the linear layers of a model pack. */
+export const Bits = z.literal([32, 16, 8, 4])
+export type Bits = z.infer<typeof Bits>
+
 /**
- * What a loaded model says of itself. `logit_scale` is the logarithm, as stored in the checkpoint, or null where the files
- * hold one tower alone; the other tower has no layers.
+ * What a loaded model says of itself. `sha256` is that of the source weights, what bundles name their model by; `pack` is there
+ * where it was loaded from one. `logit_scale` is the logarithm, as stored in the checkpoint, or null where the files hold one
+ * tower alone; the other tower has no layers.
  */
 export const ModelInfo = z.strictObject({
   sha256: Sha256,
+  pack: z.strictObject({ bits: Bits, sha256: Sha256 }).optional(),
   image_size: count,
   embed_dim: count,
   context_length: count,
@@ -96,15 +102,42 @@ export const Alias = z.strictObject({
 })
 export type Alias = z.infer<typeof Alias>
 
-/** `model/<sha256>/manifest` in the store. `config` is the text of config.json; `bytes` of the weights and of each shard. */
-export const ModelManifest = z.strictObject({
-  id: z.string(),
-  sha256: Sha256,
+/** Parts of a model pack: the image tower, the text transformer, the token table. */
+export const Tower = z.enum(['vision', 'text', 'tokens'])
+export type Tower = z.infer<typeof Tower>
+
+export const PackShard = z.strictObject({
+  name: z.string().regex(/^[a-z]+-\d+\.bin$/),
+  tower: Tower,
   bytes: count,
-  config: z.string(),
-  shards: z.array(z.strictObject({ key: z.string(), bytes: count, sha256: Sha256 })).min(1),
+  sha256: Sha256,
 })
-export type ModelManifest = z.infer<typeof ModelManifest>
+export type PackShard = z.infer<typeof PackShard>
+
+/** What is used here of a model pack's manifest.json; the core reads all of it, strictly (docs/pack-format.md). */
+export const PackManifest = z.looseObject({
+  format: z.literal('cocoop-pack'),
+  version: z.literal(1),
+  id: z.string(),
+  bits: Bits,
+  source_sha256: Sha256,
+  config: z.string(),
+  towers: z.strictObject({ vision: count, text: count, tokens: count }),
+  shards: z.array(PackShard),
+})
+export type PackManifest = z.infer<typeof PackManifest>
+
+/** `model/<sha256>` in the store, by the hash of the source weights: the pack that serves the model, and the one before. */
+export const ModelAlias = z.strictObject({ id: z.string(), pack: Sha256, bits: Bits, previous: Sha256.nullable() })
+export type ModelAlias = z.infer<typeof ModelAlias>
+
+/** Bytes that a pack takes in memory: of each tower, and to work in. */
+export const PackMemory = z.strictObject({ vision: count, text: count, work: count })
+export type PackMemory = z.infer<typeof PackMemory>
+
+/** What a call of a model on a pack could not do without: towers, and shards of the token table. */
+export const Wanted = z.strictObject({ towers: z.array(Tower), shards: z.array(z.string()) })
+export type Wanted = z.infer<typeof Wanted>
 
 /** How to train: the core's `TrainSpec`. */
 export const TrainSpec = z.strictObject({

@@ -1,18 +1,22 @@
 /** Publishing and reading, with the real model and real bundles, proven by the WASM that a worker runs. */
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Kind, makeBundles, readModel } from '../../test/support/material.ts'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Kind, makeBundles, makePack } from '../../test/support/material.ts'
 import { sha256 } from './hash.ts'
 import {
   type Bytes,
   deleteAlias,
+  findModel,
   listBundles,
   listModels,
   listVersions,
-  loadModel,
   MemoryStore,
-  type ModelFiles,
+  openModel,
+  Pack,
   publishBundle,
-  publishModel,
+  publishPack,
   readAlias,
   readBundle,
   type Store,
@@ -20,59 +24,57 @@ import {
   type WasmEngine,
   wasmEngine,
 } from './node.ts'
-import { bundleKey, manifestKey, SHARD_BYTES } from './store.ts'
+import { bundleKey, modelKey } from './store.ts'
 
-let files: ModelFiles & { id: string }
+const folder = await mkdtemp(join(tmpdir(), 'cocoop-packs-'))
+afterAll(() => rm(folder, { recursive: true }))
+let pack: Pack
+let eight: Pack
 let modelHash: string
 let bundles: Record<Kind, Bytes>
 let engine: WasmEngine
 let store: Store
 beforeAll(async () => {
-  files = await readModel()
-  modelHash = await sha256(files.weights)
+  pack = await makePack(join(folder, '32'), 32)
+  eight = await makePack(join(folder, '8'), 8)
+  modelHash = pack.manifest.source_sha256
   bundles = await makeBundles()
   engine = await wasmEngine()
 }, 120_000)
 beforeEach(async () => {
   store = new MemoryStore()
-  await publishModel(store, files)
+  await publishPack(store, pack)
 })
 
 describe('models', () => {
-  it('come back as they were, out of checked shards', async () => {
+  it('are packs under their own hash, found by the hash of their source', async () => {
     expect(await listModels(store)).toEqual([modelHash])
-    const loaded = await loadModel(store, modelHash)
-    expect(loaded.id).toBe('emoji-clip')
-    expect(loaded.config).toBe(files.config)
-    expect(await sha256(loaded.weights)).toBe(modelHash)
-  })
-
-  it('of more than one shard, none over the limit', async () => {
-    const weights = new Uint8Array(2 * SHARD_BYTES + 7).map((_, i) => i % 251)
-    const { shards, sha256: hash } = await publishModel(store, { id: 'large', weights, config: '{}' })
-    expect(shards.map(({ bytes }) => bytes)).toEqual([SHARD_BYTES, SHARD_BYTES, 7])
-    expect(await sha256((await loadModel(store, hash)).weights)).toBe(hash)
-  })
-
-  it('are refused with a missing, short or changed shard, a manifest that lies, or none', async () => {
-    const { shards } = await publishModel(store, files)
-    const { key } = shards[0] as { key: string }
-    const bytes = (await store.get(key)) as Bytes
-    await store.put(
-      key,
-      bytes.map((byte, i) => (i === 5 ? byte ^ 1 : byte)),
-    )
-    await expect(loadModel(store, modelHash)).rejects.toMatchObject({
-      code: 'hash_mismatch',
-      message: expect.stringContaining(key),
+    expect(await findModel(store, modelHash)).toEqual({ id: 'emoji-clip', pack: pack.sha256, bits: 32, previous: null })
+    const stored = await openModel(store, modelHash)
+    expect(stored.json).toBe(pack.json)
+    expect((await store.list(`pack/${pack.sha256}/`)).length).toBe(pack.manifest.shards.length + 1)
+    await publishPack(store, eight)
+    expect(await findModel(store, modelHash)).toEqual({
+      id: 'emoji-clip',
+      pack: eight.sha256,
+      bits: 8,
+      previous: pack.sha256,
     })
-    await store.put(key, bytes.subarray(1))
-    await expect(loadModel(store, modelHash)).rejects.toMatchObject({ code: 'hash_mismatch' })
+    expect(await findModel(store, '0'.repeat(64))).toBeNull()
+  })
+
+  it('are refused where the store holds something else, or nothing', async () => {
+    const key = `pack/${pack.sha256}/manifest.json`
+    await store.put(key, new TextEncoder().encode(eight.json))
+    await expect(openModel(store, modelHash)).rejects.toMatchObject({ code: 'hash_mismatch' })
+    await store.put(key, new TextEncoder().encode('{"id":'))
+    await expect(openModel(store, modelHash)).rejects.toMatchObject({ code: 'bad_pack' })
     await store.delete(key)
-    await expect(loadModel(store, modelHash)).rejects.toMatchObject({ code: 'model_not_found' })
-    await store.put(manifestKey(modelHash), new TextEncoder().encode('{"id":'))
-    await expect(loadModel(store, modelHash)).rejects.toMatchObject({ code: 'bad_store' })
-    await expect(loadModel(store, '0'.repeat(64))).rejects.toMatchObject({ code: 'model_not_found' })
+    await expect(openModel(store, modelHash)).rejects.toMatchObject({ code: 'model_not_found' })
+    await store.put(modelKey(modelHash), new TextEncoder().encode('{"id":'))
+    await expect(openModel(store, modelHash)).rejects.toMatchObject({ code: 'bad_store' })
+    await expect(openModel(store, '0'.repeat(64))).rejects.toMatchObject({ code: 'model_not_found' })
+    await expect(publishPack(store, pack, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'cancelled' })
   })
 })
 
@@ -134,6 +136,20 @@ describe('bundles', () => {
     expect(await readAlias(store, 'prod')).toEqual({ ...before, name: undefined })
   })
 
+  it.each([4, 8, 16] as const)(
+    'pass their probe on a pack of %i bits, and fail it with a wrong tensor',
+    async (bits) => {
+      const pack = await makePack(join(folder, `probe-${bits}`), bits)
+      await publishPack(store, pack)
+      for (const bundle of Object.values(bundles)) await publishBundle(store, bundle, { engine })
+      for (const leaf of ['attn.in_proj_weight', 'attn.out_proj.weight', 'mlp.c_fc.weight', 'mlp.c_proj.weight']) {
+        await publishPack(store, await exchanged(pack, leaf))
+        const publish = publishBundle(store, bundles.cocoop, { engine, name: 'wrong' })
+        await expect(publish, leaf).rejects.toMatchObject({ code: 'probe_failed' })
+      }
+    },
+  )
+
   it('that do not give their probe logits are refused', async () => {
     const changed = bundles.coop.slice()
     const view = new DataView(changed.buffer)
@@ -155,3 +171,28 @@ describe('bundles', () => {
     })
   })
 })
+
+interface Placed {
+  name: string
+  offset: number
+  bytes: number
+}
+
+/** The pack with this tensor of the image tower's first two blocks exchanged and its hashes made right: only a probe can tell. */
+async function exchanged(pack: Pack, leaf: string): Promise<Pack> {
+  const manifest = JSON.parse(pack.json) as { tensors: Placed[]; shards: { name: string; sha256: string }[] }
+  const [a, b] = [0, 1].map((i) =>
+    manifest.tensors.find(({ name }) => name === `visual.transformer.resblocks.${i}.${leaf}`),
+  )
+  const [shard, ...others] = pack.shards('vision')
+  if (!a || !b || !shard || others.length > 0) throw new Error(`${leaf} is not in one shard`)
+  const bytes = await pack.get(shard)
+  const kept = bytes.slice(a.offset, a.offset + a.bytes)
+  bytes.copyWithin(a.offset, b.offset, b.offset + a.bytes)
+  bytes.set(kept, b.offset)
+  const made = new MemoryStore()
+  for (const other of pack.manifest.shards) await made.put(other.name, other === shard ? bytes : await pack.get(other))
+  for (const entry of manifest.shards) if (entry.name === shard.name) entry.sha256 = await sha256(bytes)
+  await made.put('manifest.json', new TextEncoder().encode(JSON.stringify(manifest)))
+  return await Pack.open(made)
+}

@@ -5,16 +5,18 @@
  */
 import { instantiate, type WasmInstance } from 'cocoop-wasm'
 import { type Call, DoorEngine, DoorModel, type RawCancel, type RawDoor, type RawModel } from './door.ts'
-import type { CallOptions, Embedded, ModelFiles } from './engine.ts'
+import type { CallOptions, Embedded, LoadModelOptions, ModelFiles } from './engine.ts'
 import { CocoopError, type ErrorCode, messageOf, throwIfCancelled } from './errors.ts'
+import type { Pack } from './pack.ts'
+import { Pager, type RawPacked } from './pager.ts'
 import { InspectedImage, type ModelInfo, type OnnxSpec, parseJson } from './schemas.ts'
 import { exportGraph, type RawHostDoor, WasmHost } from './wasm-host.ts'
 
-interface RawWasmModel extends RawModel {
+interface RawWasmModel extends RawModel, RawPacked {
   embedImage(image: Uint8Array): Float32Array
 }
 interface RawWasmDoor extends RawDoor, RawHostDoor {
-  Model: new (weights: Uint8Array, config: string) => RawWasmModel
+  Model: { new (weights: Uint8Array, config: string): RawWasmModel; fromPack(manifest: string): RawWasmModel }
   memory: WebAssembly.Memory
 }
 
@@ -52,7 +54,7 @@ export class WasmEngine extends DoorEngine<RawWasmDoor> {
     return this.door.memory
   }
 
-  async loadModel({ weights, config }: ModelFiles, { signal }: CallOptions = {}): Promise<WasmModel> {
+  protected async loadFiles({ weights, config }: ModelFiles, { signal }: CallOptions): Promise<WasmModel> {
     return new WasmModel(await this.call(signal, () => new this.door.Model(weights, config)), this.call)
   }
 
@@ -73,6 +75,20 @@ export class WasmEngine extends DoorEngine<RawWasmDoor> {
   inspectImages(images: Uint8Array[]): InspectedImage[] {
     const json = this.call.sync(() => this.door.inspectImages(images))
     return parseJson(InspectedImage.array(), json, 'inspected images', 'internal')
+  }
+
+  protected async loadPack(pack: Pack, { signal, towers = ['vision'], maxMemoryBytes }: LoadModelOptions) {
+    const raw = this.call.sync(() => this.door.Model.fromPack(pack.json))
+    const pager = new Pager(raw, pack, this.door.memory, this.call, (wanted) =>
+      this.checkBudget(pack, wanted, maxMemoryBytes),
+    )
+    try {
+      for (const tower of towers) await pager.tower(tower, signal)
+    } catch (error) {
+      this.call.sync(() => raw.free?.())
+      throw error
+    }
+    return new WasmModel(raw, pager.call)
   }
 }
 

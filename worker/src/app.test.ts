@@ -1,6 +1,18 @@
 /** The whole application in workerd: real KV, the real WASM, the embedded model, bundles that the addon made. */
 import { env } from 'cloudflare:workers'
-import { bundleKey, createEngine, KvStore, manifestKey, publishModel, sha256 } from 'cocoop/edge'
+import {
+  bundleKey,
+  createEngine,
+  HttpStore,
+  KvStore,
+  MemoryStore,
+  Pack,
+  packPrefix,
+  publishBundle,
+  publishPack,
+  sha256,
+  type WasmEngine,
+} from 'cocoop/edge'
 import { beforeAll, describe, expect, inject, it } from 'vitest'
 import type { MaterialIndex } from '../../test/support/material-server.ts'
 import { createApp } from './app.ts'
@@ -15,6 +27,7 @@ const ORIGIN = 'http://cocoop.test'
 
 const material = async (path: string) =>
   new Uint8Array(await (await fetch(`${inject('material')}/${path}`)).arrayBuffer())
+const packOf = (bits: number) => Pack.open(new HttpStore(`${inject('material')}/packs/${bits}`))
 const context = { waitUntil: () => {} }
 const call = (path: string, init?: RequestInit) => worker.fetch(new Request(`${ORIGIN}${path}`, init), env, context)
 const post = (path: string, body: BodyInit, type = 'image/png') =>
@@ -62,8 +75,7 @@ beforeAll(async () => {
   index = await (await fetch(`${inject('material')}/index.json`)).json()
   name = index.pictures[0] as string
   picture = await material(`pictures/${name}`)
-  const config = new TextDecoder().decode(await material('model/config'))
-  await publishModel(store, { id: 'emoji-clip', weights: await material('model/weights'), config })
+  await publishPack(store, await packOf(32))
   for (const kind of index.kinds) {
     const bundle = await material(`bundles/${kind}`)
     bundles.set(kind, bundle)
@@ -411,9 +423,9 @@ describe('the store', () => {
   it('with changed bytes: hash_mismatch, and right again once they are put right', async () => {
     const bundle = bundles.get('coop') as Uint8Array<ArrayBuffer>
     const hash = await sha256(bundle)
-    for (const key of await store.list('model/'))
+    for (const key of [...(await store.list('model/')), ...(await store.list('pack/'))])
       await env.BROKEN.put(key, (await store.get(key)) as Uint8Array<ArrayBuffer>)
-    const shard = (await store.list('model/')).find((key) => !key.endsWith('manifest')) as string
+    const shard = `${packPrefix((await packOf(32)).sha256)}vision-0.bin`
     const bytes = (await store.get(shard)) as Uint8Array<ArrayBuffer>
     const bad = bytes.slice()
     bad[bad.length - 1] = (bad.at(-1) as number) ^ 1
@@ -450,12 +462,94 @@ describe('the store', () => {
       Array.from({ length: 8 }, () => fresh.request('/classify?bundle=cocoop', image())),
     )
     for (const response of responses) await answer(response)
-    expect(
-      counted.filter(
-        (key) => key === manifestKey(counted.find((key) => key.endsWith('/manifest'))?.split('/')[1] ?? ''),
-      ).length,
-    ).toBe(1)
+    expect(counted.filter((key) => key.endsWith('/manifest.json')).length).toBe(1)
     expect(counted.filter((key) => key.includes('@')).length).toBe(1)
+  })
+})
+
+describe('packs of fewer bits', () => {
+  const KINDS = ['zero-shot', 'coop', 'coop-csc', 'cocoop']
+
+  it.each([8, 4])('%i bits: the same best class for most pictures, in less memory', async (bits) => {
+    const memory = new MemoryStore()
+    await publishPack(memory, await packOf(bits))
+    const engines: WasmEngine[] = []
+    const runtime = new Runtime({
+      store: memory,
+      createEngine: async () => {
+        const engine = await createEngine()
+        engines.push(engine)
+        return engine
+      },
+    })
+    const agreed: boolean[] = []
+    for (const kind of KINDS) {
+      await runtime.publish(kind, bundles.get(kind) as Uint8Array) // its probe passes
+      const signal = new AbortController().signal
+      for (const picture of index.pictures) {
+        const image = await material(`pictures/${picture}`)
+        const options = { topK: 1, classnames: undefined, signal }
+        const { predictions, model } = await runtime.classify({ name: kind, sha256: undefined }, image, options)
+        const expected = index.expected[kind]?.[picture] as number[]
+        agreed.push(predictions[0]?.index === expected.indexOf(Math.max(...expected)))
+        expect(model.id).toBe('emoji-clip')
+      }
+    }
+    const share = agreed.filter(Boolean).length / agreed.length
+    const used = engines[0]?.memory.buffer.byteLength as number
+    console.log(`${bits} bits: top-1 agrees for ${agreed.filter(Boolean).length} of ${agreed.length}, ${used} bytes`)
+    expect(share).toBeGreaterThan(bits === 8 ? 0.95 : 0.9)
+    expect(engines.length).toBe(1)
+  })
+
+  it('takes up the text tower for the bundle that needs it, and token rows for other classes', async () => {
+    const memory = new MemoryStore()
+    const pack = await packOf(8)
+    await publishPack(memory, pack)
+    const read: string[] = []
+    const counting = new Proxy(memory, {
+      get: (target, key) => {
+        const value = Reflect.get(target, key)
+        if (key !== 'get' && key !== 'stream') return typeof value === 'function' ? value.bind(target) : value
+        return (name: string) => {
+          read.push(name.slice(name.lastIndexOf('/') + 1))
+          return value.call(target, name)
+        }
+      },
+    })
+    const runtime = new Runtime({ store: counting, createEngine })
+    for (const kind of ['coop', 'cocoop'])
+      await publishBundle(memory, bundles.get(kind) as Uint8Array, { engine: await createEngine() })
+    const classify = (name: string, classnames?: string[]) =>
+      runtime.classify({ name, sha256: undefined }, picture, {
+        topK: 1,
+        classnames,
+        signal: new AbortController().signal,
+      })
+    await classify('coop')
+    expect(read.filter((name) => name.endsWith('.bin'))).toEqual(pack.shards('vision').map(({ name }) => name))
+    await classify('cocoop')
+    expect(read.filter((name) => name.startsWith('text-'))).toEqual(pack.shards('text').map(({ name }) => name))
+    expect(read.filter((name) => name.startsWith('tokens-'))).toEqual([])
+    await classify('cocoop', ['teal', 'crimson'])
+    const tokens = read.filter((name) => name.startsWith('tokens-'))
+    expect(tokens.length).toBeGreaterThan(0)
+    await classify('cocoop', ['crimson', 'teal'])
+    expect(read.filter((name) => name.startsWith('tokens-'))).toEqual(tokens)
+    expect(read.filter((name) => name === 'vision-0.bin').length).toBe(1)
+  })
+
+  it('refuses a model over the budget before it reads a shard, with the numbers', async () => {
+    const runtime = new Runtime({ store, createEngine, maxMemoryBytes: 20_000_000 })
+    const tight = createApp(() => ({ runtime }))
+    const refused = await tight.request('/classify?bundle=coop', {
+      method: 'POST',
+      body: picture,
+      headers: { 'content-type': 'image/png' },
+    })
+    expect(await expectProblem(refused, 500, 'out_of_memory_budget')).toMatch(
+      /32-bit .* needs \d+ bytes .*the budget is 20000000/,
+    )
   })
 })
 

@@ -9,11 +9,14 @@ export interface Bindings {
   ADMIN_KEY?: string
 }
 
+/** Of the 128 MB of an isolate: the rest is the program's and the request's own. */
+const MODEL_BYTES = 110_000_000
+
 let runtime: Runtime | undefined
 
 export const app = createApp((bindings) => {
   const { COCOOP, ADMIN_KEY } = bindings as Bindings
-  runtime ??= new Runtime({ store: new KvStore(COCOOP), createEngine })
+  runtime ??= new Runtime({ store: new KvStore(COCOOP), createEngine, maxMemoryBytes: MODEL_BYTES })
   return { runtime, adminKey: ADMIN_KEY }
 })
 

@@ -14,7 +14,7 @@ import {
   type EngineModel,
   listModels,
   listVersions,
-  loadModel,
+  openModel,
   publishBundle,
   readAlias,
   readBundle,
@@ -32,6 +32,8 @@ export interface RuntimeOptions {
   aliasSeconds?: number
   /** Images that may wait for the one in work. */
   maxWaiting?: number
+  /** What a model may take, its text tower included where a bundle needs it: {@link Engine.loadModel}. */
+  maxMemoryBytes?: number | undefined
 }
 
 export interface ClassifyOptions {
@@ -62,10 +64,13 @@ export class Runtime {
   readonly #models = new SharedLru<EngineModel>(1)
   readonly #classifiers: SharedLru<Classifier>
   readonly #gate: Gate
+  readonly #maxMemoryBytes: number | undefined
   #engine: Promise<Engine> | undefined
 
-  constructor({ store, createEngine, maxClassifiers = 4, aliasSeconds = 5, maxWaiting = 16 }: RuntimeOptions) {
+  constructor(options: RuntimeOptions) {
+    const { store, createEngine, maxClassifiers = 4, aliasSeconds = 5, maxWaiting = 16, maxMemoryBytes } = options
     this.store = store
+    this.#maxMemoryBytes = maxMemoryBytes
     this.#createEngine = createEngine
     this.#aliasMs = aliasSeconds * 1000
     this.#classifiers = new SharedLru(maxClassifiers)
@@ -164,8 +169,8 @@ export class Runtime {
   async #model(sha256: string): Promise<EngineModel> {
     return await this.#models.get(sha256, async () => {
       this.#classifiers.clear() // they belong to the model that just left
-      const files = await loadModel(this.store, sha256)
-      return await (await this.engine()).loadModel(files)
+      const pack = await openModel(this.store, sha256)
+      return await (await this.engine()).loadModel(pack, { maxMemoryBytes: this.#maxMemoryBytes })
     })
   }
 

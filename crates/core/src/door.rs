@@ -6,6 +6,7 @@ use crate::input::image;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::config::Config;
+use crate::pack::{self, Pack, Sink, Wanted};
 use crate::prompt::template::{ClassTokenPosition, TooLong};
 use crate::prompt::zero_shot;
 use crate::train::sampling::{Half, few_shot, subsample};
@@ -183,6 +184,26 @@ pub fn text_features(
 ) -> Result<Vec<f32>> {
     let mut work = Workspace::inference();
     zero_shot::text_features(clip, &mut work, classnames, templates, cancelled)
+}
+
+/// JSON {towers, shards}: what calls of a model on `pack` could not do without since it was last brought.
+pub fn wanted(pack: &Pack) -> String {
+    let Wanted { towers, rows } = pack.wanted();
+    json!({"towers": towers, "shards": pack.token_shards(&rows)}).to_string()
+}
+
+/// JSON {vision, text, work}: bytes that a pack takes in memory, by the text of its manifest.
+/// # Errors
+/// Of [`Pack::open`] and [`pack::memory`].
+pub fn pack_memory(manifest: &str) -> Result<String> {
+    Ok(json!(pack::memory(&Pack::open(manifest)?)?).to_string())
+}
+
+/// Writes `clip` as `spec` (JSON {id, bits, towers}) says: the manifest's JSON, which the caller stores last.
+/// # Errors
+/// [`Error::Option`]; of [`pack::write()`].
+pub fn write_pack(clip: &Clip, spec: &str, sink: &mut dyn Sink) -> Result<String> {
+    Ok(pack::write(clip, &parse("spec", spec)?, sink)?.to_json())
 }
 
 /// JSON `[{index, width, height} | {index, code, message}]` of encoded images.

@@ -21,6 +21,14 @@ pub enum Error {
     Model { why: String },
     #[error("bundle: {why}")]
     Bundle { why: String },
+    #[error("model pack: {why}")]
+    Pack { why: String },
+    #[error("the model's {tower} tower is not there: its pack holds none, or it is not loaded")]
+    MissingTower { tower: &'static str },
+    #[error("`{name}`: expected {expected}, got {got}")]
+    Hash { name: String, expected: String, got: String },
+    #[error("{bytes} bytes of memory are not to be had")]
+    Memory { bytes: u64 },
     #[error(
         "the bundle was made for the model `{id}` with SHA-256 {expected}, the loaded model's is {got}"
     )]
@@ -64,6 +72,10 @@ impl Error {
             Self::Safetensors { .. } => "bad_safetensors",
             Self::Model { .. } => "bad_model",
             Self::Bundle { .. } => "bad_bundle",
+            Self::Pack { .. } => "bad_pack",
+            Self::MissingTower { .. } => "missing_tower",
+            Self::Hash { .. } => "hash_mismatch",
+            Self::Memory { .. } => "out_of_memory_budget",
             Self::ModelMismatch { .. } => "model_mismatch",
             Self::Label { .. } => "bad_label",
             Self::Image { .. } => "bad_image",
@@ -82,7 +94,7 @@ impl Error {
     }
 
     /// Every word of [`Error::code`], so that the other sides can prove that they know them all.
-    pub const CODES: [&'static str; 21] = [
+    pub const CODES: [&'static str; 25] = [
         "bad_shape",
         "bad_dtype",
         "missing_tensor",
@@ -90,6 +102,10 @@ impl Error {
         "bad_safetensors",
         "bad_model",
         "bad_bundle",
+        "bad_pack",
+        "missing_tower",
+        "hash_mismatch",
+        "out_of_memory_budget",
         "model_mismatch",
         "bad_label",
         "bad_image",

@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod model;
 pub mod onnx;
 pub mod ops;
+pub mod pack;
 pub mod prompt;
 pub mod random;
 pub mod train;

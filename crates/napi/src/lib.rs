@@ -9,6 +9,7 @@
 
 mod job;
 mod mapped;
+mod pack;
 
 use cocoop_core::bundle::Bundle;
 use cocoop_core::classifier;
@@ -397,6 +398,12 @@ impl Trainer {
 #[napi]
 pub fn bundle_metadata(bundle: Uint8Array) -> Result<String> {
     now(door::bundle_metadata(&bundle))
+}
+
+/// JSON {vision, text, work}: bytes that a pack takes in memory, by the text of its manifest.
+#[napi]
+pub fn pack_memory(manifest: String) -> Result<String> {
+    now(door::pack_memory(&manifest))
 }
 
 /// JSON {train, val} of JSON {labels, `val_labels`, shots, seed}: indices, as the original samples them.

@@ -6,11 +6,14 @@
     reason = "the callers are in JavaScript: every error carries the core's word"
 )]
 
+mod pack;
+
 use cocoop_core::bundle::Bundle;
 use cocoop_core::classifier;
 use cocoop_core::model::block::Workspace;
 use cocoop_core::model::clip::Clip;
 use cocoop_core::onnx::{Exporter, host};
+use cocoop_core::pack::Pack;
 use cocoop_core::prompt::template::TooLong;
 use cocoop_core::{Error, door, input};
 use js_sys::{Reflect, Uint8Array};
@@ -32,6 +35,8 @@ fn thrown(error: Error) -> JsValue {
 #[wasm_bindgen]
 pub struct Model {
     clip: Arc<Clip>,
+    /// Where the clip was opened from a pack: what it reads.
+    pack: Option<Arc<Pack>>,
 }
 
 /// What the classes score, (n, `n_cls`) each.
@@ -61,7 +66,7 @@ impl Model {
         let open = || {
             let clip = Clip::open(weights.to_vec().into(), config)?;
             clip.settle()?;
-            Ok(Self { clip: Arc::new(clip) })
+            Ok(Self { clip: Arc::new(clip), pack: None })
         };
         open().map_err(thrown)
     }

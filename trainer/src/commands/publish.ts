@@ -1,26 +1,19 @@
 /** `cocoop-train publish`: brings a bundle, and its model where it is missing, to the store that the worker reads. */
-import {
-  BundleName,
-  nativeEngine,
-  publishBundle,
-  publishModel,
-  requireModel,
-  type Store,
-  wasmEngine,
-} from 'cocoop/node'
+import { BundleName, findModel, nativeEngine, publishBundle, publishPack, wasmEngine } from 'cocoop/node'
 import { z } from 'zod'
 import { findBundle } from '../bundle-source.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { openDataset } from '../datasets/open.ts'
-import { codeOf, TrainError } from '../errors.ts'
+import { TrainError } from '../errors.ts'
 import { CACHE, FeatureCache } from '../feature-cache.ts'
-import { sha256 } from '../files.ts'
 import { DEFAULT_MODEL, readModel } from '../models.ts'
+import { BITS, isPack, openOrMakePack, type PackOptions } from '../packs.ts'
 import { formatBytes } from '../progress.ts'
 import { openStore, STORE, type StoreFlags } from '../stores.ts'
 import { TEMPLATES } from '../templates.ts'
 import { SOURCE } from '../train-options.ts'
 import { templateBundle } from '../zero-shot.ts'
+import { BITS_FLAG } from './pack.ts'
 
 const FLAGS = z.object({
   source: z
@@ -44,7 +37,11 @@ const FLAGS = z.object({
   model: z
     .string()
     .default(DEFAULT_MODEL)
-    .meta({ description: 'The model, for a store that lacks it', value: 'NAME|DIR', short: 'm' }),
+    .meta({ description: 'The model or its pack, for a store that lacks it', value: 'NAME|DIR', short: 'm' }),
+  bits: BITS_FLAG.optional().meta({
+    description: 'Serve the model with so many bits (default: as the store has it, else 32)',
+    value: BITS.join('|'),
+  }),
   ...STORE,
   ...CACHE,
 })
@@ -96,31 +93,25 @@ async function bundleOf({ source, templates, data, ...flags }: Flags, context: C
 /** Publishes a bundle's bytes, and the model that they need where the store lacks it. */
 export async function publishTo(
   bytes: Uint8Array,
-  flags: StoreFlags & { name?: string | undefined; model: string },
-  { terminal, signal }: Context,
+  flags: StoreFlags & { name?: string | undefined; model: string; bits?: PackOptions['bits'] | undefined },
+  context: Context,
 ) {
+  const { terminal, signal } = context
   const engine = await wasmEngine()
   const { model } = engine.bundleMetadata(bytes)
   await using open = await openStore(flags)
-  if (!(await hasModel(open.store, model.sha256))) {
-    const files = await readModel(flags.model)
-    const found = sha256(files.weights)
-    if (found !== model.sha256) {
-      const message = `the bundle was made for the model ${model.id} (${model.sha256.slice(0, 12)}), ${files.folder} is ${found.slice(0, 12)}`
+  const stored = await findModel(open.store, model.sha256)
+  const bits = flags.bits ?? stored?.bits ?? 32
+  if (stored?.bits !== bits || isPack(flags.model)) {
+    await using made = await openOrMakePack(flags.model, { bits, towers: ['vision', 'text'] }, context)
+    const { id, shards, source_sha256 } = made.pack.manifest
+    if (source_sha256 !== model.sha256) {
+      const message = `the bundle was made for the model ${model.id} (${model.sha256.slice(0, 12)}), ${flags.model} is ${source_sha256.slice(0, 12)}`
       throw new TrainError('model_mismatch', message, 'Name the right model by --model NAME|DIR.')
     }
-    terminal.log(`publishing the model ${files.id}, ${formatBytes(files.weights.length)}`)
-    await publishModel(open.store, files, { signal })
+    const size = formatBytes(shards.reduce((sum, { bytes }) => sum + bytes, 0))
+    terminal.log(`publishing the model ${id} at ${made.pack.manifest.bits} bits, ${size}`)
+    await publishPack(open.store, made.pack, { signal })
   }
   return { ...(await publishBundle(open.store, bytes, { engine, name: flags.name, signal })), where: open.where }
-}
-
-async function hasModel(store: Store, hash: string): Promise<boolean> {
-  try {
-    await requireModel(store, hash)
-    return true
-  } catch (cause) {
-    if (codeOf(cause) === 'model_not_found') return false
-    throw cause
-  }
 }

@@ -7,6 +7,8 @@ import { CocoopError, messageOf } from '../errors.ts'
 import type { Store } from '../store.ts'
 
 const TEMPORARY = '.part'
+/** Read at a time by `stream`. */
+const CHUNK_BYTES = 1024 * 1024
 const KEY = /^[a-z0-9][\w.@-]*(\/[a-z0-9][\w.@-]*)*$/i
 
 export class FsStore implements Store {
@@ -17,12 +19,32 @@ export class FsStore implements Store {
   }
 
   async get(key: string): Promise<Bytes | null> {
-    const path = this.#path(key)
+    const path = this.path(key)
     return await attempt(path, async () => new Uint8Array(await readFile(path)), null)
   }
 
+  async stream(key: string): Promise<ReadableStream<Uint8Array> | null> {
+    const path = this.path(key)
+    const file = await attempt(path, () => open(path, 'r'), null)
+    if (!file) return null
+    return new ReadableStream({
+      async pull(controller) {
+        try {
+          const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES)
+          if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead))
+          await file.close()
+          controller.close()
+        } catch (cause) {
+          await file.close()
+          controller.error(new CocoopError('io', `${path}: ${messageOf(cause)}`, { cause }))
+        }
+      },
+      cancel: () => file.close(),
+    })
+  }
+
   async put(key: string, value: Uint8Array): Promise<void> {
-    const path = this.#path(key)
+    const path = this.path(key)
     const beside = `${path}.${randomUUID()}${TEMPORARY}`
     await attempt(path, async () => {
       await mkdir(dirname(path), { recursive: true })
@@ -55,12 +77,12 @@ export class FsStore implements Store {
   }
 
   async delete(key: string): Promise<void> {
-    const path = this.#path(key)
+    const path = this.path(key)
     await attempt(path, () => rm(path, { force: true }))
   }
 
   /** Keys are made of names and hashes; anything that could leave the folder is refused. */
-  #path(key: string): string {
+  path(key: string): string {
     if (!KEY.test(key)) throw new CocoopError('bad_option', `\`${key}\` cannot be a key`)
     return join(this.#root, key)
   }

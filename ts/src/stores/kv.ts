@@ -9,6 +9,7 @@ import { isImmutable, type Store } from '../store.ts'
 /** The part of a KV namespace that is used; Cloudflare's own `KVNamespace` has it. */
 export interface KvNamespace {
   get(key: string, options: { type: 'arrayBuffer'; cacheTtl: number }): Promise<ArrayBuffer | null>
+  get(key: string, options: { type: 'stream'; cacheTtl: number }): Promise<ReadableStream | null>
   put(key: string, value: ArrayBuffer | ArrayBufferView): Promise<void>
   list(options: {
     prefix: string
@@ -28,9 +29,12 @@ export class KvStore implements Store {
   }
 
   async get(key: string): Promise<Bytes | null> {
-    const cacheTtl = isImmutable(key) ? DAY_SECONDS : ALIAS_TTL_SECONDS
-    const value = await answer(key, this.#kv.get(key, { type: 'arrayBuffer', cacheTtl }))
+    const value = await answer(key, this.#kv.get(key, { type: 'arrayBuffer', cacheTtl: ttl(key) }))
     return value && new Uint8Array(value)
+  }
+
+  async stream(key: string): Promise<ReadableStream<Uint8Array> | null> {
+    return await answer(key, this.#kv.get(key, { type: 'stream', cacheTtl: ttl(key) }))
   }
 
   async put(key: string, value: Uint8Array): Promise<void> {
@@ -52,6 +56,8 @@ export class KvStore implements Store {
     await answer(key, this.#kv.delete(key))
   }
 }
+
+const ttl = (key: string) => (isImmutable(key) ? DAY_SECONDS : ALIAS_TTL_SECONDS)
 
 async function answer<T>(key: string, promise: Promise<T>): Promise<T> {
   try {

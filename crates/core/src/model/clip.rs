@@ -108,6 +108,8 @@ impl<O: Ops> Clip<O> {
     /// The embeddings of the tokens `ids`, read now; those that the model does not know are zeros.
     /// # Errors
     /// Of [`Weights::token_rows`]; [`Error::Model`] if a sparse table contradicts itself.
+    /// # Panics
+    /// If the source gives another number of rows than it was asked for: a fault of its own.
     pub fn tokens(&self, ids: &BTreeSet<u32>) -> Result<TokenTable> {
         require(self.config.text.layers, TOKEN_TABLE)?;
         let (source, width) = (self.source(), self.config.text.width);

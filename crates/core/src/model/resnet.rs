@@ -8,7 +8,7 @@ use super::weights::Weights;
 use crate::Result;
 use crate::kernels::attention::{self, HEAD, Heads};
 use crate::kernels::conv::Window;
-use crate::ops::{Matrix, Ops};
+use crate::ops::Ops;
 use std::mem::swap;
 
 /// Values in the largest map of the images that go through together: bounds memory, and still fills the last stages.
@@ -92,9 +92,9 @@ impl<O: Ops> ModifiedResNet<O> {
     pub fn load(ops: &O, weights: &dyn Weights, config: &Config, shape: &Resnet) -> Result<Self> {
         let w = shape.width;
         let conv = |name: &str, bn: &str, shape: [usize; 3]| {
-            let (values, bias) =
-                folded(weights, &format!("visual.{name}"), &format!("visual.{bn}"), shape)?;
-            Ok(ops.new_linear(Matrix::F32 { values, outputs: shape[0] }, Some(bias)))
+            let (weight, bias) =
+                weights.convolution(&format!("visual.{name}"), &format!("visual.{bn}"), shape)?;
+            Ok(ops.new_linear(weight, Some(bias)))
         };
         let stem = [
             conv("conv1", "bn1", [w / 2, 3, 3])?,
@@ -206,19 +206,21 @@ impl<O: Ops> AttentionPool<O> {
     fn load(ops: &O, weights: &dyn Weights, config: &Config, width: usize) -> Result<Self> {
         let name = |leaf: &str| format!("visual.attnpool.{leaf}");
         let rows = (config.image_size / REDUCTION).pow(2) + 1;
-        let linear = |leaves: &[&str], outputs: usize| -> Result<O::Linear> {
-            let (mut values, mut bias) = (Vec::new(), Vec::new());
-            for leaf in leaves {
-                values.extend(weights.get(&name(&format!("{leaf}.weight")), &[outputs, width])?);
-                bias.extend(weights.get(&name(&format!("{leaf}.bias")), &[outputs])?);
-            }
-            Ok(ops.new_linear(Matrix::F32 { values, outputs: bias.len() }, Some(bias)))
+        let bias =
+            |leaf: &str, outputs: usize| weights.get(&name(&format!("{leaf}.bias")), &[outputs]);
+        let linear = |leaf: &str, outputs: usize| -> Result<O::Linear> {
+            let weight =
+                weights.matrix(&name(&format!("{leaf}.weight")), &[outputs, width], 0..outputs)?;
+            Ok(ops.new_linear(weight, Some(bias(leaf, outputs)?)))
         };
+        let key_value =
+            weights.stacked([&name("k_proj.weight"), &name("v_proj.weight")], [width, width])?;
+        let key_value_bias = [bias("k_proj", width)?, bias("v_proj", width)?].concat();
         Ok(Self {
             positional_embedding: weights.get(&name("positional_embedding"), &[rows, width])?,
-            query: linear(&["q_proj"], width)?,
-            key_value: linear(&["k_proj", "v_proj"], width)?,
-            out: linear(&["c_proj"], config.embed_dim)?,
+            query: linear("q_proj", width)?,
+            key_value: ops.new_linear(key_value, Some(key_value_bias)),
+            out: linear("c_proj", config.embed_dim)?,
             width,
         })
     }
@@ -259,14 +261,14 @@ impl<O: Ops> AttentionPool<O> {
 
 /// The convolution `conv` (`out`, `inputs`, `kernel`, `kernel`), without bias, and the batch normalisation `bn` after it
 /// as one weight (`out`, kernel²·`inputs`), a row in the order (y, x, channel), and its bias (`out`).
-fn folded(
-    weights: &dyn Weights,
+pub(super) fn folded(
+    get: impl Fn(&str, &[usize]) -> Result<Vec<f32>>,
     conv: &str,
     bn: &str,
     [out, inputs, kernel]: [usize; 3],
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    let weight = weights.get(&format!("{conv}.weight"), &[out, inputs, kernel, kernel])?;
-    let (scale, bias) = batch_norm(weights, bn, out)?;
+    let weight = get(&format!("{conv}.weight"), &[out, inputs, kernel, kernel])?;
+    let (scale, bias) = batch_norm(get, bn, out)?;
     let (area, len) = (kernel * kernel, inputs * kernel * kernel);
     let mut rows = Vec::with_capacity(weight.len());
     for (filter, scale) in weight.chunks_exact(len).zip(scale) {
@@ -279,11 +281,11 @@ fn folded(
 /// # Errors
 /// Of [`Weights::get`].
 pub(crate) fn batch_norm(
-    weights: &dyn Weights,
+    get: impl Fn(&str, &[usize]) -> Result<Vec<f32>>,
     bn: &str,
     channels: usize,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    let norm = |leaf: &str| weights.get(&format!("{bn}.{leaf}"), &[channels]);
+    let norm = |leaf: &str| get(&format!("{bn}.{leaf}"), &[channels]);
     let (gain, mut bias) = (norm("weight")?, norm("bias")?);
     let (mean, variance) = (norm("running_mean")?, norm("running_var")?);
     let scale: Vec<f32> =

@@ -109,7 +109,7 @@ fn conv(
         shape,
         Box::new(move |weights| {
             let mut values = weights.get(&tensor, &dims)?;
-            let (scale, _) = batch_norm(weights, &norm, out)?;
+            let (scale, _) = batch_norm(|name, shape| weights.get(name, shape), &norm, out)?;
             let filters = values.chunks_exact_mut(inputs * kernel * kernel);
             filters
                 .zip(scale)
@@ -120,7 +120,9 @@ fn conv(
     let bias = graph.made(
         format!("{bn}.bias"),
         vec![out],
-        Box::new(move |weights| Ok(batch_norm(weights, &bn, out)?.1)),
+        Box::new(
+            move |weights| Ok(batch_norm(|name, shape| weights.get(name, shape), &bn, out)?.1),
+        ),
     );
     let attributes = [
         ("kernel_shape", Attribute::Ints(&[kernel; 2])),

@@ -12,6 +12,7 @@ pub use self::safetensors::read_header;
 pub use files::{Files, Part};
 pub use tensor::to_f32;
 
+use super::resnet;
 use crate::Result;
 use crate::ops::Matrix;
 use std::collections::BTreeSet;
@@ -50,6 +51,25 @@ pub trait Weights: Send + Sync {
         let values =
             (0..inputs * outputs).map(|i| columns[i % inputs * outputs + i / inputs]).collect();
         Ok(Matrix::F32 { values, outputs })
+    }
+
+    /// Tensors `names`, each of shape `expected`, one below the other as a linear layer's weight.
+    /// # Errors
+    /// As [`Self::get`].
+    fn stacked(&self, names: [&str; 2], expected: [usize; 2]) -> Result<Matrix> {
+        let values =
+            names.map(|name| self.get(name, &expected)).into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(Matrix::F32 { values: values.concat(), outputs: 2 * expected[0] })
+    }
+
+    /// The convolution `conv` (out, inputs, kernel, kernel) with the batch normalisation `bn` behind it folded into it:
+    /// the weight (out, kernel²·inputs), a row in the order (y, x, channel), and the bias (out).
+    /// # Errors
+    /// As [`Self::get`].
+    fn convolution(&self, conv: &str, bn: &str, shape: [usize; 3]) -> Result<(Matrix, Vec<f32>)> {
+        let get = |name: &str, shape: &[usize]| self.get(name, shape);
+        let (values, bias) = resnet::folded(get, conv, bn, shape)?;
+        Ok((Matrix::F32 { values, outputs: shape[0] }, bias))
     }
 
     /// Rows `rows` of the token table, (rows, `width`), in ascending order.

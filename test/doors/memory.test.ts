@@ -1,0 +1,64 @@
+/**
+ * The whole of ViT-B/32 in an isolate's memory: a 4-bit pack with both towers, a CoCoOp bundle of 20 classes and a 12-megapixel
+ * JPEG, in one WASM memory, which only grows: what it ends with is the peak. Cloudflare gives an isolate 128 MB.
+ */
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Classifier, FsStore, nativeEngine, Pack, wasmEngine } from 'cocoop/node'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { writeSyntheticB32 } from '../support/synthetic.ts'
+
+const LIMIT = 110_000_000
+const PICTURES = new URL('../../fixtures/preprocess/in/', import.meta.url)
+const folder = await mkdtemp(join(tmpdir(), 'cocoop-memory-'))
+let pack: Pack
+let bundle: Uint8Array
+
+beforeAll(async () => {
+  const path = join(folder, 'model.safetensors')
+  await writeSyntheticB32(path)
+  using model = await (await nativeEngine()).loadModel({ weights: await readFile(path), config: '' })
+  await model.writePack(join(folder, 'pack'), { id: 'synthetic-b32', bits: 4, towers: ['vision', 'text'] }, () => {})
+  pack = await Pack.open(new FsStore(join(folder, 'pack')))
+  const spec = {
+    method: 'cocoop' as const,
+    classnames: Array.from({ length: 20 }, (_, i) => `thing number ${i}`),
+    n_ctx: 4,
+    ctx_init: 'a photo of a',
+    csc: false,
+    class_token_position: 'end' as const,
+    epochs: 1,
+    batch_size: 1,
+    lr: 0.002,
+    momentum: 0.9,
+    weight_decay: 5e-4,
+    warmup_epochs: 0,
+    warmup_lr: 1e-5,
+    augment: 'none' as const,
+    seed: 1,
+  }
+  const picture = await readFile(new URL('small_32x32.png', PICTURES))
+  using packed = await (await nativeEngine()).loadModel(pack)
+  const trainer = await packed.trainer(spec, [picture], Uint32Array.of(0))
+  bundle = await trainer.bundle({ name: 'memory', model_id: 'synthetic-b32', training: {}, metrics: {} })
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+it('takes at most 110 MB', async () => {
+  const jpeg = await readFile(new URL('jpeg_12mp_4032x3024.jpg', PICTURES))
+  const engine = await wasmEngine()
+  const { vision, text } = pack.manifest.towers
+  await using classifier = await Classifier.load(pack, bundle, { engine, maxMemoryBytes: LIMIT })
+  const loaded = engine.memory.buffer.byteLength
+  const { predictions } = await classifier.classify(jpeg, { topK: 20 })
+  const peak = engine.memory.buffer.byteLength
+  console.log(`vision ${vision}, text ${text}; loaded ${loaded}, peak ${peak} bytes`)
+  expect(peak).toBeLessThanOrEqual(LIMIT)
+  expect((await stat(join(folder, 'pack', 'vision-0.bin'))).size).toBeLessThanOrEqual(24 * 1024 * 1024)
+  // The same pack, mapped by the addon, gives the same answer: the memory is small because nothing is held twice, not because anything is left out.
+  await using native = await Classifier.load(pack, bundle, { engine: await nativeEngine() })
+  const theirs = (await native.classify(jpeg, { topK: 20 })).predictions
+  for (const { index, prob } of predictions)
+    expect(prob).toBeCloseTo(theirs.find((other) => other.index === index)?.prob ?? -1, 3)
+})
