@@ -166,19 +166,24 @@ export abstract class DoorEngine<Door extends RawDoor> implements Engine {
 
 /** `embed` is the one call whose form differs: the addon takes all images at once, WASM one. */
 export abstract class DoorModel<Raw extends RawModel> implements EngineModel {
-  readonly info: ModelInfo
   protected readonly handle: Handle<Raw>
   protected readonly call: Call
+  #info: ModelInfo | undefined
 
   constructor(raw: Raw, call: Call) {
     this.handle = new Handle(raw)
     this.call = call
-    this.info = parseJson(
+  }
+
+  /** Asked for the first time, it reads the weights through for their hash. */
+  get info(): ModelInfo {
+    this.#info ??= parseJson(
       ModelInfo,
-      call.sync(() => raw.info),
+      this.call.sync(() => this.handle.raw.info),
       'model info',
       'internal',
     )
+    return this.#info
   }
 
   get disposed(): boolean {

@@ -6,7 +6,10 @@ import { each, type Pack } from './pack.ts'
 import {
   type Bits,
   type BundleOptions,
+  type ConversionTarget,
+  ConvertedModel,
   EpochReport,
+  ModelReport,
   OnnxFile,
   type OnnxSpec,
   parseJson,
@@ -58,7 +61,10 @@ export interface Addon extends RawDoor {
   Model: {
     load(weights: Uint8Array, config: string): Promise<RawNativeModel>
     loadPack(manifest: string, shards: (string | Uint8Array)[]): Promise<RawNativeModel>
+    open(paths: string[], config: string): Promise<RawNativeModel>
   }
+  inspectModel(paths: string[], config: string): Promise<string>
+  convertModel(paths: string[], config: string, out: string, target: string, cancel?: RawCancel): Promise<string>
   fewShot(spec: string): string
   subsample(labels: Uint32Array, half: 'base' | 'new'): string
 }
@@ -97,6 +103,12 @@ export function nativeSync<T>(run: () => T): T {
   }
 }
 
+/** A model's files and the text of its config, or "" for OpenAI's own. */
+export interface ModelPaths {
+  paths: string[]
+  config: string
+}
+
 export class NativeEngine extends DoorEngine<Addon> {
   readonly name = 'napi'
   readonly failed = false
@@ -116,6 +128,34 @@ export class NativeEngine extends DoorEngine<Addon> {
       return pack.path(shard) ?? (await pack.get(shard))
     })
     return new NativeModel(await this.call(undefined, () => this.door.Model.loadPack(pack.json, shards)), this.call)
+  }
+
+  /**
+   * Opens a model from its files, which are mapped and must not change while it is in use: one safetensors or PyTorch file, or
+   * shards and their index. Nothing but the header is read before it is needed.
+   */
+  async openModel({ paths, config }: ModelPaths, { signal }: CallOptions = {}): Promise<NativeModel> {
+    throwIfCancelled(signal)
+    return new NativeModel(await this.call(undefined, () => this.door.Model.open(paths, config)), this.call)
+  }
+
+  /** What a model's files hold; one that cannot be used is described as far as it can be, with its `problem`. */
+  async inspectModel({ paths, config }: ModelPaths): Promise<ModelReport> {
+    const json = await this.call(undefined, () => this.door.inspectModel(paths, config))
+    return parseJson(ModelReport, json, 'model report', 'internal')
+  }
+
+  /** Writes a model under other names and in another type into the folder `out`: the paths of what was written. */
+  async convertModel(
+    { paths, config }: ModelPaths,
+    out: string,
+    target: ConversionTarget,
+    { signal }: CallOptions = {},
+  ): Promise<ConvertedModel> {
+    const json = await this.call(signal, (cancel) =>
+      this.door.convertModel(paths, config, out, JSON.stringify(target), cancel),
+    )
+    return parseJson(ConvertedModel, json, 'converted model', 'internal')
   }
 }
 

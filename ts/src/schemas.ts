@@ -92,6 +92,37 @@ export const ModelInfo = z.strictObject({
 })
 export type ModelInfo = z.infer<typeof ModelInfo>
 
+/** The families of names that a model's file may use. */
+const Names = z.enum(['openai', 'hf', 'open_clip', 'tinyclip'])
+
+/** What a model's files hold. `parameters` and what follows are there once its dimensions could be read. */
+export const ModelReport = z.strictObject({
+  format: z.enum(['safetensors', 'torch', 'torchscript']),
+  names: Names,
+  tensors: count,
+  /** Values of each type. */
+  dtypes: z.record(z.string(), count),
+  sha256: Sha256,
+  /** Why the model cannot be used. */
+  problem: z.object({ code: z.string(), message: z.string() }).nullable(),
+  parameters: count.optional(),
+  image_tower: z.boolean().optional(),
+  text_tower: z.boolean().optional(),
+  /** Tensors that are needed, by OpenAI's names, and those that nothing needs, by the file's. */
+  missing: z.array(z.string()).optional(),
+  unexpected: z.array(z.string()).optional(),
+  config: free.optional(),
+})
+export type ModelReport = z.infer<typeof ModelReport>
+
+/** What a conversion writes. */
+export interface ConversionTarget {
+  dtype: 'f32' | 'f16' | 'bf16'
+  names: Exclude<z.infer<typeof Names>, 'tinyclip'>
+}
+export const ConvertedModel = z.strictObject({ weights: z.string(), config: z.string() })
+export type ConvertedModel = z.infer<typeof ConvertedModel>
+
 /** `bundle/<name>` in the store: which bundle a name means, and which it meant before. */
 export const Alias = z.strictObject({
   sha256: Sha256,

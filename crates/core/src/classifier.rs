@@ -133,7 +133,7 @@ impl<O: Ops> Classifier<O> {
     fn classify_view(&mut self, view: &[u8]) -> Result<Scores> {
         let Self { clip, work, buffers: Buffers { pixels, image_features, .. }, .. } = self;
         pixels.resize(view.len(), 0.0);
-        transform::normalize(view, clip.config.image_size, pixels);
+        transform::normalize(view, clip.config.image_size, &clip.config.normalization, pixels);
         clip.image_features_to(work, image_features, pixels)?;
         let image_features = std::mem::take(image_features);
         let scores = self.score(&image_features, &|| false);

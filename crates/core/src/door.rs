@@ -7,6 +7,7 @@ use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::config::Config;
 use crate::pack::{self, Pack, Sink, Wanted};
+use crate::model::weights::convert::Target;
 use crate::prompt::template::{ClassTokenPosition, TooLong};
 use crate::prompt::zero_shot;
 use crate::train::sampling::{Half, few_shot, subsample};
@@ -83,6 +84,13 @@ pub fn zero_shot_metadata(
 /// [`Error::Option`].
 pub fn about(metadata: &str) -> Result<About> {
     About::from_value(parse("metadata", metadata)?)
+}
+
+/// What a conversion is to write: `{dtype, names}`.
+/// # Errors
+/// [`Error::Option`].
+pub fn target(json: &str) -> Result<Target> {
+    parse("target", json)
 }
 
 /// A bundle's metadata, read strictly.

@@ -16,6 +16,7 @@ use cocoop_core::classifier;
 use cocoop_core::kernels::Isa;
 use cocoop_core::model::block::Workspace;
 use cocoop_core::model::clip::Clip;
+use cocoop_core::model::weights::{Files, convert};
 use cocoop_core::onnx::Exporter;
 use cocoop_core::train::session::{self, Session};
 use cocoop_core::train::spec::TrainSpec;
@@ -392,6 +393,36 @@ impl Trainer {
         let session = Arc::clone(&self.session);
         run(move || Ok(locked(&session).bundle(door::about(&metadata)?)?.into()))
     }
+}
+
+/// What a model's files hold, without loading them: JSON `ModelReport`.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn inspect_model(paths: Vec<String>, config: String) -> AsyncTask<Job<String>> {
+    run(move || Ok(convert::inspect(&Files::open(mapped::parts(&paths)?)?, &config).to_string()))
+}
+
+/// Writes a model under other names and in another type into the folder `out`: JSON {weights, config}, the files' paths.
+/// `target` is JSON {dtype: f32|f16|bf16, names: openai|hf|`open_clip`}.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn convert_model(
+    paths: Vec<String>,
+    config: String,
+    out: String,
+    target: String,
+    cancel: Option<&Cancel>,
+) -> AsyncTask<Job<String>> {
+    let cancelled = asks(cancel);
+    run(move || {
+        let files = Files::open(mapped::parts(&paths)?)?;
+        let conversion = convert::Conversion::new(&files, &config, door::target(&target)?)?;
+        let (weights, config) = conversion.file_names();
+        let weights = mapped::write(&out, weights, |sink| {
+            conversion
+                .write(&mut |bytes| if cancelled() { Err(Error::Cancelled) } else { sink(bytes) })
+        })?;
+        let config = mapped::write(&out, config, |sink| sink(conversion.config().as_bytes()))?;
+        Ok(serde_json::json!({"weights": weights, "config": config}).to_string())
+    })
 }
 
 /// A bundle's metadata, read strictly: JSON.

@@ -1,10 +1,12 @@
-//! Files as memory: mapped, so that only what is read is loaded, and the system may drop it again.
+//! Files as memory: mapped, so that only what is read is loaded, and the system may drop it again. And files written
+//! piece by piece, beside and then renamed.
 
 use bytes::Bytes;
 use cocoop_core::model::weights::Part;
 use cocoop_core::{Error, Result};
 use memmap2::Mmap;
-use std::fs::File;
+use std::fs::{File, create_dir_all, remove_file, rename};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// The file at `path`.
@@ -33,4 +35,37 @@ pub fn parts(paths: &[String]) -> Result<Vec<Part>> {
         Ok(Part { name, bytes: map(path)? })
     };
     paths.iter().map(part).collect()
+}
+
+/// Writes the file `name` in `folder` by `pieces`, beside and then renamed: it is there whole or not at all. Its path.
+/// # Errors
+/// [`Error::Io`], or of `pieces`.
+pub fn write(
+    folder: &str,
+    name: &str,
+    pieces: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+) -> Result<String> {
+    let path = Path::new(folder).join(name);
+    let beside = Path::new(folder).join(format!("{name}.{}.part", std::process::id()));
+    let failed = |error: std::io::Error| Error::Io {
+        path: path.to_string_lossy().into_owned(),
+        why: error.to_string(),
+    };
+    create_dir_all(folder).map_err(failed)?;
+    let written = || {
+        let mut file = BufWriter::new(File::create(&beside).map_err(failed)?);
+        pieces(&mut |bytes| file.write_all(bytes).map_err(failed))?;
+        file.into_inner()
+            .map_err(|error| failed(error.into_error()))?
+            .sync_all()
+            .map_err(failed)?;
+        rename(&beside, &path).map_err(failed)
+    };
+    match written() {
+        Ok(()) => Ok(path.to_string_lossy().into_owned()),
+        Err(error) => {
+            let _ = remove_file(&beside); // the error that came first is the one to tell
+            Err(error)
+        }
+    }
 }

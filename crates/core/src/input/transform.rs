@@ -5,10 +5,20 @@ use super::image::{Head, Image, Limits, Sink, Window, decode_into};
 use super::resize::Resizer;
 use crate::Result;
 
-/// CLIP's mean of each channel, of values in 0..=1.
-pub const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-/// CLIP's standard deviation of each channel.
-pub const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+/// How a model wants its pixels: value / 255, less the mean, over the standard deviation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalization {
+    /// Of each channel, of values in 0..=1.
+    pub mean: [f32; 3],
+    /// The standard deviation of each channel.
+    pub std: [f32; 3],
+}
+
+/// That of `OpenAI`'s models and of most others.
+pub const CLIP: Normalization = Normalization {
+    mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+    std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+};
 
 /// What CLIP sees of an image file, before [`normalize`]: RGB, (size, size, 3). The rows of the image go through the
 /// resize as they are decoded, so that no picture is held.
@@ -63,10 +73,10 @@ impl View {
 /// Writes (3, size, size) from a view of (size, size, 3): value / 255, less the mean, over the standard deviation.
 /// # Panics
 /// If the slices do not fit `size`.
-pub fn normalize(rgb: &[u8], size: usize, out: &mut [f32]) {
+pub fn normalize(rgb: &[u8], size: usize, by: &Normalization, out: &mut [f32]) {
     assert_eq!((rgb.len(), out.len()), (size * size * 3, size * size * 3));
     for (channel, out) in out.chunks_exact_mut(size * size).enumerate() {
-        let (mean, std) = (MEAN[channel], STD[channel]);
+        let (mean, std) = (by.mean[channel], by.std[channel]);
         for (out, &value) in out.iter_mut().zip(rgb.iter().skip(channel).step_by(3)) {
             *out = (f32::from(value) / 255.0 - mean) / std;
         }
@@ -116,8 +126,9 @@ mod tests {
         let mut out = vec![0.0; 2 * 2 * 3];
         let mut rgb = probe(2).data;
         rgb[..3].copy_from_slice(&[255, 0, 51]);
-        normalize(&rgb, 2, &mut out);
-        let expected = [(1.0 - MEAN[0]) / STD[0], -MEAN[1] / STD[1], (0.2 - MEAN[2]) / STD[2]];
+        normalize(&rgb, 2, &CLIP, &mut out);
+        let Normalization { mean, std } = CLIP;
+        let expected = [(1.0 - mean[0]) / std[0], -mean[1] / std[1], (0.2 - mean[2]) / std[2]];
         for (channel, expected) in expected.into_iter().enumerate() {
             assert!((out[channel * 4] - expected).abs() < 1e-6);
         }

@@ -208,7 +208,7 @@ impl<O: Ops> Clip<O> {
     /// A square RGB view (`image_size`, `image_size`, 3) as the tower's input (3, `image_size`, `image_size`).
     pub fn pixels(&self, view: &[u8]) -> Vec<f32> {
         let mut pixels = vec![0.0; view.len()];
-        transform::normalize(view, self.config.image_size, &mut pixels);
+        transform::normalize(view, self.config.image_size, &self.config.normalization, &mut pixels);
         pixels
     }
 

@@ -5,6 +5,7 @@ use super::resnet::REDUCTION;
 use super::stated;
 use super::tensors::tensors;
 use super::weights::{TOKEN_TABLE, Weights};
+use crate::input::transform::{CLIP, Normalization};
 use crate::kernels::attention::HEAD;
 use crate::ops::Activation;
 use crate::{Error, Result};
@@ -14,7 +15,7 @@ use serde::Serialize;
 const MAX_LAYERS: usize = 1000;
 
 /// The dimensions of a CLIP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// Side of the square image, pixels.
     pub image_size: usize,
@@ -26,6 +27,9 @@ pub struct Config {
     pub vision: Vision,
     /// The text tower.
     pub text: Text,
+    /// Of the pixels.
+    #[serde(skip)]
+    pub normalization: Normalization,
 }
 
 /// The dimensions of the image tower.
@@ -97,6 +101,7 @@ impl Config {
                 activation: Activation::QuickGelu,
             }),
             text: Text { layers: 0, width: 0, heads: 0, activation: Activation::QuickGelu },
+            normalization: CLIP,
         };
         let text = any([TOKEN_TABLE, "ln_final.weight", "text_projection"]);
         if !text

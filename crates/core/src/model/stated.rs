@@ -71,6 +71,12 @@ impl Stated {
             }
             _ => Ok(()),
         };
+        if let Some(mean) = self.mean {
+            config.normalization.mean = mean;
+        }
+        if let Some(std) = self.std {
+            config.normalization.std = std;
+        }
         agree("the length of the features", self.embed_dim, config.embed_dim)?;
         if let Some(stated) = &self.vision
             && config.image_size > 0

@@ -13,7 +13,7 @@ mod text;
 mod vision;
 
 use crate::bundle::Bundle;
-use crate::input::transform::{MEAN, STD};
+use crate::input::transform::Normalization;
 use crate::model::clip::Clip;
 use crate::model::config::Config;
 use crate::model::weights::Weights;
@@ -240,9 +240,10 @@ pub fn export(
 
 /// How an image becomes `pixel_values`.
 fn preprocess(config: &Config) -> Value {
+    let Normalization { mean, std } = config.normalization;
     json!({
         "size": config.image_size, "resize": "shorter side, bicubic, antialiased", "crop": "center",
-        "color": "RGB", "range": [0, 1], "mean": MEAN, "std": STD,
+        "color": "RGB", "range": [0, 1], "mean": mean, "std": std,
     })
 }
 

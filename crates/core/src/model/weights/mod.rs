@@ -2,6 +2,7 @@
 //! A token table may be sparse: `token_embedding.ids` lists the rows that are there, all others are zero (rows that no
 //! training ever touched).
 
+pub mod convert;
 pub mod files;
 pub mod names;
 pub mod safetensors;
