@@ -9,7 +9,7 @@ import { type Evaluation, evaluateBundle, figures, figuresTable } from './evalua
 import { CACHE, FeatureCache } from './feature-cache.ts'
 import { writeDurably } from './files.ts'
 import { type Embedded, embedAll } from './images.ts'
-import { readModel } from './models.ts'
+import { openModel } from './models.ts'
 import { type Classes, selectSplit } from './select.ts'
 import { STORE } from './stores.ts'
 import { table } from './table.ts'
@@ -50,10 +50,10 @@ export async function measureBundle(
 ) {
   const engine = await nativeEngine()
   const dataset = await openDataset(flags.data)
-  const files = await readModel(flags.model)
-  using model = await engine.loadModel(files, context)
+  const opened = await openModel(engine, flags.model, context)
+  using model = opened.model
   const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })
-  const { bytes, from } = await source({ dataset, id: files.id, model, cache })
+  const { bytes, from } = await source({ dataset, id: opened.id, model, cache })
   const metadata = engine.bundleMetadata(bytes)
   const classes = flags.classes ?? trainedOn(metadata.training)
   const reading = { ...context, skipBad: flags.skip_bad }

@@ -12,7 +12,7 @@ import { evaluateBundle, type Figures, figures, harmonic } from './evaluate.ts'
 import { readJson, sha256, writeDurably } from './files.ts'
 import { embedAll, type ReadOptions, readAll } from './images.ts'
 import { type Learned, learn, resumeHint } from './learn.ts'
-import { readModel } from './models.ts'
+import { openModel } from './models.ts'
 import { type Config, compare, readConfig } from './run-config.ts'
 import { RunFolder } from './run-folder.ts'
 import { type Classes, fingerprint, selectShots, selectSplit } from './select.ts'
@@ -58,8 +58,8 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     const engine = await nativeEngine()
     const dataset = await openDataset(stored?.options.data ?? requireData(flags))
     const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
-    const files = await readModel(options.model)
-    using model = await engine.loadModel(files, { signal })
+    const opened = await openModel(engine, options.model, { signal })
+    using model = opened.model
     const shots = await selectShots(dataset, { ...options, allowFewer: options.allow_fewer })
     const reading: ReadOptions = { terminal, signal, skipBad: options.skip_bad }
     const data = await readAll(model, shots, reading)
@@ -72,12 +72,12 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
         n_cls: data.classnames.length,
         fingerprint: fingerprint(data, data.images),
       },
-      model: { id: files.id, sha256: model.info.sha256 },
+      model: { id: opened.id, sha256: model.info.sha256 },
     }
     if (stored === undefined) await run.writeJson('config.json', config)
     else compare(run, stored, config, context)
     terminal.log(
-      `${options.method} on ${dataset.name}: ${data.classnames.length} ${options.classes === 'all' ? '' : `${options.classes} `}classes, ${data.items.length} images, model ${files.id}, run ${folder}`,
+      `${options.method} on ${dataset.name}: ${data.classnames.length} ${options.classes === 'all' ? '' : `${options.classes} `}classes, ${data.items.length} images, model ${opened.id}, run ${folder}`,
     )
     const trainer = await model.trainer(
       trainSpec(options, data.classnames),

@@ -13,7 +13,7 @@ import { TrainError } from '../errors.ts'
 import { evaluateBundle, type Figures, figures, harmonic } from '../evaluate.ts'
 import { readJson, writeDurably } from '../files.ts'
 import { embedAll } from '../images.ts'
-import { DEFAULT_MODEL, readModel } from '../models.ts'
+import { DEFAULT_MODEL, openModel } from '../models.ts'
 import { finishedRun, type RunResult, runTraining } from '../run.ts'
 import { selectSplit } from '../select.ts'
 import { findWranglerConfig } from '../stores.ts'
@@ -131,11 +131,11 @@ async function trained(out: string, fresh: boolean, context: Context): Promise<R
 /** Accuracy of both methods on both halves. CoCoOp's were measured at the end of its training. */
 async function compare(dataset: Dataset, { metrics }: RunResult, context: Context) {
   const zeroShot: Record<string, Figures> = {}
-  const files = await readModel(DEFAULT_MODEL)
-  using model = await (await nativeEngine()).loadModel(files, context)
+  const opened = await openModel(await nativeEngine(), DEFAULT_MODEL, context)
+  using model = opened.model
   for (const classes of ['base', 'new'] as const) {
     const data = await embedAll(model, await selectSplit(dataset, 'test', classes), { ...context, skipBad: false })
-    const metadata = { name: 'zero-shot', model_id: files.id, training: {}, metrics: {} }
+    const metadata = { name: 'zero-shot', model_id: opened.id, training: {}, metrics: {} }
     const bundle = await model.zeroShotBundle({ classnames: data.classnames, templates: [TEMPLATE], metadata })
     zeroShot[classes] = figures(await evaluateBundle(model, bundle, data, context))
   }

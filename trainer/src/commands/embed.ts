@@ -8,7 +8,7 @@ import { openRows, type RowSink } from '../feature-rows.ts'
 import { embedEach } from '../images.ts'
 import { type LeftOut, leaveOut } from '../left-out.ts'
 import { listImages } from '../listing.ts'
-import { readModel } from '../models.ts'
+import { openModel } from '../models.ts'
 import { embedTexts } from '../text-features.ts'
 import { batches, TEXTS, textsOf } from '../texts.ts'
 import { SOURCE } from '../train-options.ts'
@@ -54,10 +54,10 @@ export const embed = defineCommand({
     }
     const { print, exit } = context
     const engine = await nativeEngine()
-    const files = await readModel(flags.model)
-    using model = await engine.loadModel(files, context)
+    const opened = await openModel(engine, flags.model, context)
+    using model = opened.model
     const { sha256, embed_dim } = model.info
-    const about = { model: { id: files.id, sha256 }, embed_dim }
+    const about = { model: { id: opened.id, sha256 }, embed_dim }
     await using rows = await openRows(flags.out, textual ? 'text' : 'path', embed_dim, about, context)
     const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })
     const done = textual

@@ -7,7 +7,7 @@ import { CACHE, FeatureCache } from '../feature-cache.ts'
 import { embedEach } from '../images.ts'
 import { type LeftOut, leaveOut } from '../left-out.ts'
 import { listImages } from '../listing.ts'
-import { readModel } from '../models.ts'
+import { openModel } from '../models.ts'
 import { table } from '../table.ts'
 import { embedTexts } from '../text-features.ts'
 import { TEXTS, textsOf } from '../texts.ts'
@@ -39,7 +39,7 @@ export const score = defineCommand({
       throw new TrainError('usage', 'there is no text', 'Give texts by --text TEXT or --texts FILE.')
     const listed = await listImages(flags.images)
     const engine = await nativeEngine()
-    using model = await engine.loadModel(await readModel(flags.model), context)
+    using model = (await openModel(engine, flags.model, context)).model
     const { embed_dim, logit_scale } = model.info
     const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal })
     const textFeatures = await embedTexts({ model, cache }, texts, { ...context, truncate: flags.truncate })

@@ -9,7 +9,7 @@ import { CACHE, FeatureCache } from '../feature-cache.ts'
 import { folderFeatures } from '../folder-features.ts'
 import { embedEach } from '../images.ts'
 import { listImages } from '../listing.ts'
-import { readModel } from '../models.ts'
+import { openModel } from '../models.ts'
 import { table } from '../table.ts'
 import { type Cached, embedTexts } from '../text-features.ts'
 import { SOURCE } from '../train-options.ts'
@@ -46,7 +46,7 @@ export const search = defineCommand({
     const { text, folder } = places(flags)
     const listed = await listImages([folder])
     const engine = await nativeEngine()
-    using model = await engine.loadModel(await readModel(flags.model), context)
+    using model = (await openModel(engine, flags.model, context)).model
     const cached = { model, cache: new FeatureCache({ engine, model, enabled: flags.cache, terminal }) }
     const query = await queryFeatures(cached, text, flags, context)
     const name = (await kindOf(folder, 'isDirectory')) ? resolve(folder) : folder

@@ -39,11 +39,12 @@ function shardsOf(names: readonly string[]): string[] {
   return shards.length === Number(shards[0]?.slice(15, 20) ?? 0) ? shards : []
 }
 
-/** Whether the text of config.json is that of a CLIP of Transformers. */
+/** Whether the text of config.json is that of a CLIP: of Transformers, whole or one tower, or in the words of open_clip. */
 export function isClipConfig(text: string): boolean {
   try {
-    const config = JSON.parse(text) as { model_type?: unknown; vision_config?: unknown } | null
-    return config?.model_type === 'clip' || typeof config?.vision_config === 'object'
+    const config = (JSON.parse(text) ?? {}) as Record<string, unknown>
+    const keys = ['text_config', 'vision_config', 'model_cfg', 'vision_cfg', 'quick_gelu']
+    return /^clip/.test(String(config.model_type)) || keys.some((key) => key in config)
   } catch {
     return false
   }

@@ -99,7 +99,9 @@ async function choose(ref: HubRef, hub: Hub, folder: RepoFolder): Promise<HubFil
     const hint = `A CLIP has config.json and model.safetensors (or shards, or pytorch_model.bin), or open_clip_config.json and open_clip_model.safetensors.`
     throw new TrainError('bad_model', message, hint)
   }
-  return [choice.config, ...choice.weights].map((name) => hub.files.find((file) => file.name === name)!)
+  // How Hugging Face's models want their pixels is in a file of its own.
+  const pixels = names.filter((name) => name === 'preprocessor_config.json' && choice.config === 'config.json')
+  return [choice.config, ...pixels, ...choice.weights].map((name) => hub.files.find((file) => file.name === name)!)
 }
 
 async function checkSpace(cache: string, bytes: number): Promise<void> {

@@ -10,7 +10,7 @@ use super::weights::TOKEN_TABLE;
 pub fn tensors(config: &Config, tokens: usize) -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     let mut add = |name: &str, shape: &[usize]| all.push((name.to_string(), shape.to_vec()));
-    let Config { embed_dim, image_size, context_length, vision, text } = config;
+    let Config { embed_dim, image_size, context_length, vision, text, .. } = config;
     if *image_size > 0 && text.layers > 0 {
         add("logit_scale", &[]);
     }
