@@ -285,6 +285,10 @@ mod tests {
         ::safetensors::serialize(views, None).unwrap().into()
     }
 
+    fn odd(name: &str) -> Entry<'_> {
+        (name, Dtype::F32, &[], f32s(&[0.0]))
+    }
+
     fn part(name: &str, bytes: impl Into<Bytes>) -> Part {
         Part { name: name.into(), bytes: bytes.into() }
     }
@@ -362,10 +366,7 @@ mod tests {
         assert_eq!(why(extra), format!("model: tensors that no CLIP of this shape has: {names}"));
 
         let many: Vec<String> = (0..7).map(|i| format!("visual.ln_odd{i}.bias")).collect();
-        fn entry(name: &String) -> Entry<'_> {
-            (name, Dtype::F32, &[], f32s(&[0.0]))
-        }
-        let files = Files::one(file(&many.iter().map(entry).collect::<Vec<_>>()));
+        let files = Files::one(file(&many.iter().map(|name| odd(name)).collect::<Vec<_>>()));
         let extra = why(files.unwrap().check(&[]));
         assert!(extra.ends_with("visual.ln_odd3.bias, visual.ln_odd4.bias and 2 more"), "{extra}");
 
