@@ -51,6 +51,7 @@ export const BundleMetadata = z.strictObject({
 })
 export type BundleMetadata = z.infer<typeof BundleMetadata>
 
+const Channels = z.tuple([z.number(), z.number(), z.number()])
 const Activation = z.enum(['quick_gelu', 'gelu'])
 
 /** Of the linear layers of a model pack. */
@@ -89,6 +90,8 @@ export const ModelInfo = z.strictObject({
     vocab_size: count,
     tokens_known: count,
   }),
+  /** Of the pixels: value / 255, less the mean, over the standard deviation. */
+  normalization: z.strictObject({ mean: Channels, std: Channels }),
 })
 export type ModelInfo = z.infer<typeof ModelInfo>
 

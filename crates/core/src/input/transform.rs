@@ -4,9 +4,10 @@
 use super::image::{Head, Image, Limits, Sink, Window, decode_into};
 use super::resize::Resizer;
 use crate::Result;
+use serde::{Deserialize, Serialize};
 
 /// How a model wants its pixels: value / 255, less the mean, over the standard deviation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Normalization {
     /// Of each channel, of values in 0..=1.
     pub mean: [f32; 3],

@@ -28,7 +28,6 @@ pub struct Config {
     /// The text tower.
     pub text: Text,
     /// Of the pixels.
-    #[serde(skip)]
     pub normalization: Normalization,
 }
 

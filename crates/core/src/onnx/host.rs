@@ -6,7 +6,7 @@ use crate::classifier::Scores;
 use crate::door;
 use crate::input::image::{Limits, probe};
 use crate::input::tokenizer::EOT;
-use crate::input::transform::{normalize, test_view, view_of_file};
+use crate::input::transform::{Normalization, normalize, test_view, view_of_file};
 use crate::model::clip::require;
 use crate::model::text::TokenTable;
 use crate::model::weights::TOKEN_TABLE;
@@ -29,6 +29,7 @@ pub struct Host {
     context_length: usize,
     /// Nothing where the files hold one tower alone.
     logit_scale: Option<f32>,
+    normalization: Normalization,
     text: Text,
 }
 
@@ -84,7 +85,7 @@ impl Host {
 
     fn input(&self, view: &[u8]) -> Vec<f32> {
         let mut pixels = vec![0.0; view.len()];
-        normalize(view, self.image_size, &mut pixels);
+        normalize(view, self.image_size, &self.normalization, &mut pixels);
         pixels
     }
 
