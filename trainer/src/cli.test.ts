@@ -281,6 +281,37 @@ test('an unreadable image stops the run and is named; --skip-bad goes on without
   })
 }, 60_000)
 
+test('models: one is converted, looked into, and opened by the other commands; what cannot be used is told', async () => {
+  const convert = ['models', 'convert', 'emoji-clip', '--dtype', 'f32', '--names', 'openai', '--out', 'converted']
+  const converted = await run(...convert, '--json')
+  expect(converted).toMatchObject({ code: 0 })
+  const { bytes, weights } = JSON.parse(converted.stdout) as { bytes: number; weights: string }
+  expect(bytes).toBe(readFileSync(join(home, weights)).length)
+  expect(await run(...convert)).toMatchObject({ code: 1, stderr: expect.stringContaining('converted is not empty') })
+
+  const report = async (target: string) =>
+    JSON.parse((await run('models', 'inspect', target, '--json')).stdout) as object
+  const before = await report('emoji-clip')
+  expect(before).toMatchObject({ format: 'safetensors', names: 'hf', problem: null, missing: [], unexpected: [] })
+  const { parameters } = before as { parameters: number }
+  expect(await report('converted')).toMatchObject({
+    names: 'openai',
+    problem: null,
+    parameters,
+    dtypes: { f32: parameters },
+  })
+  const text = await run('models', 'inspect', 'converted')
+  expect(text.stdout).toMatch(/^format {6}safetensors, openai names, \d+ tensors, [\d,]+ f32/m)
+  const zeroShot = ['zero-shot', '--data', data, '--model', 'converted', '--json']
+  expect(await run(...zeroShot)).toMatchObject({ code: 0 })
+
+  const file = join(home, 'converted', 'broken.safetensors')
+  writeFileSync(file, readFileSync(join(home, weights)).subarray(0, 1000))
+  expect(await run('models', 'inspect', file)).toMatchObject({ code: 5 })
+  expect(await run('models', 'inspect', 'nothing')).toMatchObject({ code: 4 })
+  expect(await run('models', 'inspect')).toMatchObject({ code: 2, stderr: expect.stringContaining('MODEL is missing') })
+}, 60_000)
+
 test('eval prints figures, classes and predictions; another model is refused', async () => {
   const args = [
     'eval',
