@@ -143,75 +143,83 @@ macro_rules! for_each_simd {
 }
 pub(crate) use for_each_simd;
 
-/// Whatever the compiler makes of four plain numbers.
-#[derive(Clone, Copy)]
-pub struct Portable;
+#[cfg(not(any(target_feature = "simd128", target_arch = "aarch64")))]
+pub use portable::Portable;
 
-/// A vector whose lane `$lane` is `$value`.
-macro_rules! lanes {
-    ($lane:ident => $value:expr) => {{
-        let mut lanes = [0.0f32; 4];
-        for $lane in 0..4 {
-            lanes[$lane] = $value;
+#[cfg(not(any(target_feature = "simd128", target_arch = "aarch64")))]
+mod portable {
+    use super::{ONE, Simd};
+
+    /// Whatever the compiler makes of four plain numbers.
+    #[derive(Clone, Copy)]
+    pub struct Portable;
+
+    /// A vector whose lane `$lane` is `$value`.
+    macro_rules! lanes {
+        ($lane:ident => $value:expr) => {{
+            let mut lanes = [0.0f32; 4];
+            for $lane in 0..4 {
+                lanes[$lane] = $value;
+            }
+            lanes
+        }};
+    }
+
+    impl Simd for Portable {
+        type V = [f32; 4];
+        const LANES: usize = 4;
+        const ROWS: usize = 4;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> Self::V {
+            [x; 4]
         }
-        lanes
-    }};
-}
-
-impl Simd for Portable {
-    type V = [f32; 4];
-    const LANES: usize = 4;
-    const ROWS: usize = 4;
-
-    #[inline(always)]
-    fn splat(self, x: f32) -> Self::V {
-        [x; 4]
-    }
-    #[inline(always)]
-    unsafe fn load_at(self, x: *const f32) -> Self::V {
-        // SAFETY: the caller promises four numbers; an array of them is aligned as one is.
-        unsafe { *x.cast() }
-    }
-    #[inline(always)]
-    unsafe fn store_at(self, x: *mut f32, v: Self::V) {
-        // SAFETY: the caller promises room for four.
-        unsafe { *x.cast() = v }
-    }
-    #[inline(always)]
-    fn add(self, a: Self::V, b: Self::V) -> Self::V {
-        lanes!(i => a[i] + b[i])
-    }
-    #[inline(always)]
-    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
-        lanes!(i => a[i] - b[i])
-    }
-    #[inline(always)]
-    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
-        lanes!(i => a[i] * b[i])
-    }
-    #[inline(always)]
-    fn div(self, a: Self::V, b: Self::V) -> Self::V {
-        lanes!(i => a[i] / b[i])
-    }
-    #[inline(always)]
-    fn madd(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        lanes!(i => a[i] * b[i] + c[i])
-    }
-    #[inline(always)]
-    fn max(self, a: Self::V, b: Self::V) -> Self::V {
-        lanes!(i => if a[i] > b[i] { a[i] } else { b[i] })
-    }
-    #[inline(always)]
-    fn min(self, a: Self::V, b: Self::V) -> Self::V {
-        lanes!(i => if a[i] < b[i] { a[i] } else { b[i] })
-    }
-    #[inline(always)]
-    fn exp2_of_bits(self, v: Self::V) -> Self::V {
-        lanes!(i => f32::from_bits((v[i].to_bits() << 23).wrapping_add(ONE)))
-    }
-    #[inline(always)]
-    fn sums(self, v: [Self::V; 4]) -> [f32; 4] {
-        lanes!(i => (v[i][0] + v[i][2]) + (v[i][1] + v[i][3]))
+        #[inline(always)]
+        unsafe fn load_at(self, x: *const f32) -> Self::V {
+            // SAFETY: the caller promises four numbers; an array of them is aligned as one is.
+            unsafe { *x.cast() }
+        }
+        #[inline(always)]
+        unsafe fn store_at(self, x: *mut f32, v: Self::V) {
+            // SAFETY: the caller promises room for four.
+            unsafe { *x.cast() = v }
+        }
+        #[inline(always)]
+        fn add(self, a: Self::V, b: Self::V) -> Self::V {
+            lanes!(i => a[i] + b[i])
+        }
+        #[inline(always)]
+        fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+            lanes!(i => a[i] - b[i])
+        }
+        #[inline(always)]
+        fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+            lanes!(i => a[i] * b[i])
+        }
+        #[inline(always)]
+        fn div(self, a: Self::V, b: Self::V) -> Self::V {
+            lanes!(i => a[i] / b[i])
+        }
+        #[inline(always)]
+        fn madd(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            lanes!(i => a[i] * b[i] + c[i])
+        }
+        #[inline(always)]
+        fn max(self, a: Self::V, b: Self::V) -> Self::V {
+            lanes!(i => if a[i] > b[i] { a[i] } else { b[i] })
+        }
+        #[inline(always)]
+        fn min(self, a: Self::V, b: Self::V) -> Self::V {
+            lanes!(i => if a[i] < b[i] { a[i] } else { b[i] })
+        }
+        #[inline(always)]
+        fn exp2_of_bits(self, v: Self::V) -> Self::V {
+            lanes!(i => f32::from_bits((v[i].to_bits() << 23).wrapping_add(ONE)))
+        }
+        #[inline(always)]
+        fn sums(self, v: [Self::V; 4]) -> [f32; 4] {
+            lanes!(i => (v[i][0] + v[i][2]) + (v[i][1] + v[i][3]))
+        }
     }
 }
 
