@@ -306,7 +306,7 @@ pub fn probe(size: usize) -> Image {
     Image::new(size, size, Mode::Rgb, data)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_family = "wasm")))] // it reads files
 mod tests {
     use super::*;
     use crate::random::{Purpose, Random};
