@@ -6,7 +6,7 @@
     reason = "all of this must be compiled anew inside each instruction set's function"
 )]
 
-/// The operations that kernels are made of. Where an operand may be NaN, it is the last one, and NaN comes out.
+/// The operations that kernels are made of.
 pub trait Simd: Copy {
     /// [`Self::LANES`] numbers.
     type V: Copy;
@@ -35,9 +35,9 @@ pub trait Simd: Copy {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// a·b + c, rounded once where the machine can.
     fn madd(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The larger.
+    /// The larger; of a number and NaN either one (with relaxed SIMD, the compiler makes a relaxed maximum of any other).
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller.
+    /// The smaller, in the same way.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// 2ⁿ of the integer that stands in the low bits of each number's representation.
     fn exp2_of_bits(self, v: Self::V) -> Self::V;

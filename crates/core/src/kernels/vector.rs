@@ -12,11 +12,12 @@ use super::simd::{Simd, for_each_simd};
 const GRAIN: usize = 1 << 14;
 
 /// e^`x` in every lane: within 2 units in the last place of `f32::exp` where that is a normal number; below -87 the
-/// result is e^-87, about 1e-38, above 88 it is e^88; NaN stays NaN.
+/// result is e^-87, about 1e-38, above 88 it is e^88; what is not finite becomes NaN.
 #[inline(always)]
 #[expect(clippy::excessive_precision, reason = "the constants are exact in binary")]
 pub(super) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let round = s.splat(12_582_912.0); // 1.5·2²³: adding it rounds to an integer, which stands in the low bits
+    let one = s.madd(x, s.splat(0.0), s.splat(1.0)); // NaN where x is not finite: the bounds might hide it
     let x = s.max(s.splat(-87.0), s.min(s.splat(88.0), x));
     let shifted = s.madd(x, s.splat(std::f32::consts::LOG2_E), round);
     let n = s.sub(shifted, round);
@@ -28,7 +29,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let p = s.madd(p, r, s.splat(4.166_579_6e-2));
     let p = s.madd(p, r, s.splat(1.666_666_5e-1));
     let p = s.madd(p, r, s.splat(5.000_000_1e-1));
-    let p = s.add(s.madd(s.mul(p, r), r, r), s.splat(1.0));
+    let p = s.add(s.madd(s.mul(p, r), r, r), one);
     s.mul(p, s.exp2_of_bits(shifted))
 }
 
