@@ -27,12 +27,9 @@ export const pack = defineCommand({
   flags: z.object({
     model: z.string().meta({ description: 'A name in models/ or a folder', value: 'MODEL', positional: true }),
     bits: BITS_FLAG.default(8).meta({ description: 'Bits of the linear layers', value: BITS.join('|') }),
-    towers: z
-      .enum(['vision,text', 'vision', 'text'])
-      .default('vision,text')
-      .meta({
-        description: 'Without text, zero-shot and CoOp bundles are served, CoCoOp and other class names are not',
-      }),
+    towers: z.enum(['vision,text', 'vision', 'text']).default('vision,text').meta({
+      description: 'Without text, zero-shot and CoOp bundles are served, CoCoOp and other class names are not',
+    }),
     out: z.string().meta({ description: 'The folder to make', value: 'DIR', short: 'o' }),
   }),
   examples: [
