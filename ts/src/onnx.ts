@@ -14,6 +14,7 @@ import type {
   TextOptions,
 } from './engine.ts'
 import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
+import { Pack } from './pack.ts'
 import {
   BundleMetadata,
   type InspectedImage,
@@ -96,10 +97,13 @@ export class OnnxEngine implements Engine {
 
   /**
    * Opens exported graphs, or a model's own files, whose graphs are then made in memory when they are first used.
-   * @throws CocoopError `bad_model`, `cancelled` and the other words of bad files
+   * @throws CocoopError `bad_model`, `cancelled` and the other words of bad files; `bad_option` for a pack
    */
-  async loadModel(files: ModelFiles | OnnxFiles, options: CallOptions = {}): Promise<OnnxModel> {
+  async loadModel(files: ModelFiles | OnnxFiles | Pack, options: CallOptions = {}): Promise<OnnxModel> {
     throwIfCancelled(options.signal)
+    if (Pack.is(files)) {
+      throw new CocoopError('bad_option', 'ONNX Runtime takes exported graphs or a model in safetensors, not a pack')
+    }
     if ('manifest' in files) {
       const { model } = parseJson(OnnxManifest, files.manifest, 'onnx.json', 'bad_model')
       return new OnnxModel(this.#wasm, this.#options, model, (name) => {

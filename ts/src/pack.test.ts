@@ -204,7 +204,7 @@ describe('HttpStore', () => {
     await expect(new HttpStore('http://127.0.0.1:9').get('a')).rejects.toMatchObject({ code: 'store_unavailable' })
     await expect(store.put('a')).rejects.toMatchObject({ code: 'bad_option' })
     const asked: string[] = []
-    const assets = new HttpStore('https://assets/packs', async (url) => (asked.push(url), new Response('x')))
+    const assets = new HttpStore('https://assets/packs', async (url) => new Response(String(asked.push(url))))
     await assets.get('pack/ab/manifest.json')
     expect(asked).toEqual(['https://assets/packs/pack/ab/manifest.json'])
   })

@@ -510,7 +510,8 @@ describe('packs of fewer bits', () => {
     const counting = new Proxy(memory, {
       get: (target, key) => {
         const value = Reflect.get(target, key)
-        if (key !== 'get' && key !== 'stream') return typeof value === 'function' ? value.bind(target) : value
+        if (!value || (key !== 'get' && key !== 'stream'))
+          return typeof value === 'function' ? value.bind(target) : value
         return (name: string) => {
           read.push(name.slice(name.lastIndexOf('/') + 1))
           return value.call(target, name)
