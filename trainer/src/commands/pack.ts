@@ -7,12 +7,12 @@ import { BITS, makePack, type PackOptions } from '../packs.ts'
 import { formatBytes } from '../progress.ts'
 import { table } from '../table.ts'
 
-/** What the bits cost; docs/models.md has the measurements. */
+/** What the bits cost; `npm run bench -- accuracy` measures it. */
 const COST: Record<PackOptions['bits'], string> = {
   32: 'exact: the numbers of the model',
   16: 'exact for a model that is stored in 16 bits',
-  8: 'at most 0.3 points of top-1 on the embedded model; run your own `eval` on what matters to you',
-  4: 'at most 1 point of top-1 on the embedded model; run your own `eval` on what matters to you',
+  8: 'features differ a little from those at 32 bits: run your own `eval` on what matters to you',
+  4: 'features differ more than at 8 bits: run your own `eval` on what matters to you',
 }
 
 export const BITS_FLAG = z

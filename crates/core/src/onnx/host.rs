@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn what_a_tower_that_is_not_there_would_do_is_refused_by_name() {
-        let blind = Host::open(&INFO.replace("8", "0").replace("0.0", "null")).unwrap();
+        let blind = Host::open(&INFO.replace('8', "0").replace("0.0", "null")).unwrap();
         assert_eq!(blind.pixels(&[]).unwrap_err().code(), "missing_tensor");
         assert_eq!(blind.probe_pixels().unwrap_err().code(), "missing_tensor");
         assert_eq!(blind.score(&[1.0, 0.0], &[1.0, 0.0]).unwrap_err().code(), "missing_tensor");
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn a_description_that_is_none_is_refused() {
         assert!(Host::open(INFO).is_ok());
-        for info in ["", "{}", &INFO.replace(": 2,", ": 0,"), &INFO.replace("8", "99999999")] {
+        for info in ["", "{}", &INFO.replace(": 2,", ": 0,"), &INFO.replace('8', "99999999")] {
             assert_eq!(Host::open(info).unwrap_err().code(), "bad_model", "{info}");
         }
     }

@@ -37,15 +37,23 @@ pub trait Sink {
     fn goes_on(&mut self, bytes: u64, total: u64) -> bool;
 }
 
-/// How linear layers are stored: the one place that knows which are kept finer than `bits` says.
-/// The first and last layers of a tower see values of a wider range than the blocks do, and are 2 % of its weights.
-fn policy(name: &str, bits: u8) -> (Format, Option<u8>) {
+/// How linear layers are stored: the one place that knows which are kept finer than `bits` says. At 4 bits these are the
+/// first and last layers of a tower, which see values of a wider range than the blocks do and are 2 % of its weights, and
+/// what the image features are most sensitive to: the first block, and the first layer of the MLPs in the first half of
+/// the `layers` blocks. All together they make a pack of ViT-B/32 an eighth larger.
+fn policy(name: &str, bits: u8, layers: usize) -> (Format, Option<u8>) {
     let edge = name == "visual.conv1.weight" || is_projection(name);
+    let block = name.strip_prefix("visual.transformer.resblocks.").and_then(|rest| {
+        let (block, leaf) = rest.split_once('.')?;
+        Some((block.parse::<usize>().ok()?, leaf))
+    });
+    let sensitive =
+        block.is_some_and(|(i, leaf)| i == 0 || i < layers / 2 && leaf == "mlp.c_fc.weight");
     match bits {
         32 => (Format::F32, None),
         16 => (Format::F16, None),
         8 => (Format::Q8, Some(1)),
-        _ if edge => (Format::Q8, Some(1)),
+        _ if edge || sensitive => (Format::Q8, Some(1)),
         _ => (Format::Q4, Some(1)),
     }
 }
@@ -237,6 +245,7 @@ fn folded_bias(weights: &dyn Weights, conv: &str) -> Result<Vec<f32>> {
 fn tensors(weights: &dyn Weights, config: &Config, bits: u8) -> Result<Vec<Tensor>> {
     let ids = weights.token_ids()?;
     let rows = weights.shape(TOKEN_TABLE).map_or(0, |shape| shape[0]);
+    let layers = if let Vision::Vit(vit) = &config.vision { vit.layers } else { 0 };
     let resnet = matches!(config.vision, Vision::Resnet(_));
     let mut listed = model::tensors(config, rows);
     if let Some(ids) = ids {
@@ -267,7 +276,7 @@ fn tensors(weights: &dyn Weights, config: &Config, bits: u8) -> Result<Vec<Tenso
             _ => None,
         };
         let (format, planes) = match (linear, name.as_str()) {
-            (Some(_), _) => policy(&name, bits),
+            (Some(_), _) => policy(&name, bits, layers),
             (None, TOKEN_IDS) => (Format::U32, None),
             (None, TOKEN_TABLE) if bits < 32 => (Format::F16, None),
             _ => (Format::F32, None),
