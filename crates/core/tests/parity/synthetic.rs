@@ -70,6 +70,13 @@ pub fn image(k: usize, size: usize) -> Vec<f32> {
 /// Tensors that are made when they are read, and what stands for the file's hash.
 pub struct Synthetic(BTreeMap<String, Vec<usize>>, String);
 
+impl Synthetic {
+    /// Every tensor's name and shape, sorted by name.
+    pub fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
+        &self.0
+    }
+}
+
 impl Weights for Synthetic {
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.0.get(name).cloned()
