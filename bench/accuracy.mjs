@@ -8,7 +8,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
-import { FsStore, nativeEngine, Pack, subsample } from 'cocoop'
+import { FsStore, nativeEngine, Pack, subsample } from 'cocoop/node'
 import { openDataset } from '../trainer/dist/datasets/open.js'
 import { folder } from './peers/where.mjs'
 

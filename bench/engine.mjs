@@ -12,7 +12,7 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs, promisify } from 'node:util'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
-import { FsStore, nativeEngine, Pack, wasmEngine } from 'cocoop'
+import { FsStore, nativeEngine, Pack, wasmEngine } from 'cocoop/node'
 import { urls } from 'cocoop-wasm/urls'
 import { folder, MODELS } from './peers/where.mjs'
 

@@ -10,7 +10,7 @@ import { folder } from './where.mjs'
 const [side, what] = process.argv.slice(2)
 const start = performance.now()
 if (side === 'ours') {
-  const { FsStore, Pack, wasmEngine } = await import('cocoop')
+  const { FsStore, Pack, wasmEngine } = await import('cocoop/node')
   const png = readFileSync(resolve(import.meta.dirname, '../../fixtures/preprocess/in/rgb_224x224.png'))
   const pack = await Pack.open(new FsStore(join(folder, `vit-b-32-${what}`)))
   const model = await (await wasmEngine()).loadModel(pack, { towers: ['vision'] })
