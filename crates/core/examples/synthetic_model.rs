@@ -23,7 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, shape) in weights.shapes() {
         let start = end;
         end += shape.iter().product::<usize>() * 4;
-        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]}));
+        header.insert(
+            name.clone(),
+            json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]}),
+        );
     }
     let mut header = Value::Object(header).to_string();
     header += &" ".repeat(header.len().next_multiple_of(8) - header.len());

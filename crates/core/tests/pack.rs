@@ -320,8 +320,9 @@ fn what_a_pack_takes_is_known_before_it_is_there() {
     };
     let (eight, four) = (of(&EIGHT), of(&FOUR));
     assert_eq!(eight.vision, EIGHT.0.towers.of(Tower::Vision));
+    // The first of the image tower's three blocks keeps 8 bits.
     assert!(
-        eight.vision as f64 > 1.5 * four.vision as f64
+        eight.vision as f64 > 1.3 * four.vision as f64
             && eight.text as f64 > 1.5 * four.text as f64
     );
     assert_eq!(eight.work, four.work);

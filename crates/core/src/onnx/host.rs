@@ -323,7 +323,8 @@ mod tests {
     use crate::prompt::template::ClassTokenPosition;
 
     const INFO: &str = r#"{"sha256": "ab", "image_size": 8, "embed_dim": 2, "context_length": 77, "logit_scale": 0.0,
-                           "text": {"width": 2, "layers": 1}, "parameters": 9}"#;
+                           "text": {"width": 2, "layers": 1}, "parameters": 9,
+                           "normalization": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}"#;
 
     fn learned(csc: bool, meta_net: Option<MetaNet>) -> Prompts {
         let ctx: Vec<f32> = (0..if csc { 8 } else { 4 }).map(|i| i as f32).collect();

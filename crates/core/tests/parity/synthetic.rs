@@ -72,6 +72,7 @@ pub struct Synthetic(BTreeMap<String, Vec<usize>>, String);
 
 impl Synthetic {
     /// Every tensor's name and shape, sorted by name.
+    #[allow(dead_code, reason = "only an example lists them")]
     pub fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
         &self.0
     }
