@@ -59,6 +59,10 @@ it('takes at most 110 MB', async () => {
   // The same pack, mapped by the addon, gives the same answer: the memory is small because nothing is held twice, not because anything is left out.
   await using native = await Classifier.load(pack, bundle, { engine: await nativeEngine() })
   const theirs = (await native.classify(jpeg, { topK: 20 })).predictions
-  for (const { index, prob } of predictions)
-    expect(prob).toBeCloseTo(theirs.find((other) => other.index === index)?.prob ?? -1, 3)
+  // Within what quantisation itself changes: an activation on the border of two of its steps is rounded either way, as the
+  // last bit of the f32 sums before it has it, and these differ between instruction sets.
+  for (const { index, cosine } of predictions) {
+    const other = theirs.find((prediction) => prediction.index === index)?.cosine ?? Number.NaN
+    expect(Math.abs(cosine - other)).toBeLessThan(5e-3)
+  }
 })

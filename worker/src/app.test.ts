@@ -498,7 +498,7 @@ describe('packs of fewer bits', () => {
     const share = agreed.filter(Boolean).length / agreed.length
     const used = engines[0]?.memory.buffer.byteLength as number
     console.log(`${bits} bits: top-1 agrees for ${agreed.filter(Boolean).length} of ${agreed.length}, ${used} bytes`)
-    // Measured: 101 and 93 of 104. A wrong nibble or scale leaves about one in five.
+    // Measured: 101 and 93 of 104.
     expect(share).toBeGreaterThan(bits === 8 ? 0.95 : 0.85)
     expect(engines.length).toBe(1)
   })
