@@ -28,7 +28,16 @@ for (const [id, name] of Object.entries(MODELS)) {
   step(`${name}, synthetic weights`, model, (to) => example('synthetic_model', name, to))
   for (const bits of PACK_BITS) {
     step(`${name} as a pack of ${bits} bits`, `${model}-${bits}`, (to) =>
-      run(process.execPath, [CLI, 'pack', join(model, 'model.safetensors'), '--bits', String(bits), '--out', to, '--quiet']),
+      run(process.execPath, [
+        CLI,
+        'pack',
+        join(model, 'model.safetensors'),
+        '--bits',
+        String(bits),
+        '--out',
+        to,
+        '--quiet',
+      ]),
     )
   }
   step(`${name} as ONNX graphs`, `${model}-onnx`, (to) => example('onnx_synthetic', name, to))

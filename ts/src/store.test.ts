@@ -178,10 +178,10 @@ interface Placed {
   bytes: number
 }
 
-/** The pack with this tensor of the image tower's first two blocks exchanged and its hashes made right: only a probe can tell. */
+/** The pack with this tensor of the image tower's second and third block, stored alike, exchanged and its hashes made right: only a probe can tell. */
 async function exchanged(pack: Pack, leaf: string): Promise<Pack> {
   const manifest = JSON.parse(pack.json) as { tensors: Placed[]; shards: { name: string; sha256: string }[] }
-  const [a, b] = [0, 1].map((i) =>
+  const [a, b] = [1, 2].map((i) =>
     manifest.tensors.find(({ name }) => name === `visual.transformer.resblocks.${i}.${leaf}`),
   )
   const [shard, ...others] = pack.shards('vision')

@@ -333,7 +333,7 @@ fn encode(dtype: Type, values: &[f32], name: &str) -> Result<Vec<u8>> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_family = "wasm")))] // they read files
 mod tests {
     use super::*;
     use crate::model::weights::Part as FilePart;
