@@ -14,6 +14,7 @@ import { parseArgs, promisify } from 'node:util'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { FsStore, nativeEngine, Pack, wasmEngine } from 'cocoop/node'
 import { urls } from 'cocoop-wasm/urls'
+import { alternate, timed, untrainedCoCoOp } from './lib/measure.mjs'
 import { folder, MODELS } from './peers/where.mjs'
 
 const { values } = parseArgs({
@@ -157,38 +158,6 @@ function report(row) {
   )
 }
 
-/** Both in turn, each first in every second round. */
-async function alternate(us, them, rounds) {
-  await us()
-  await them()
-  const [ours, theirs] = [[], []]
-  for (let round = 0; round < rounds; round++) {
-    for (const first of round % 2 ? [1, 0] : [0, 1]) (first ? theirs : ours).push(await (first ? them() : us()))
-  }
-  const ratios = sorted(ours.map((time, i) => theirs[i] / time))
-  const at = (list, share) => list[Math.min(list.length - 1, Math.floor(list.length * share))]
-  const median = (list) => at(sorted(list), 0.5)
-  return {
-    ours: median(ours),
-    theirs: median(theirs),
-    ratio: median(theirs) / median(ours),
-    spread: (at(ratios, 0.75) - at(ratios, 0.25)) / at(ratios, 0.5),
-  }
-}
-
-function sorted(list) {
-  return [...list].sort((a, b) => a - b)
-}
-
-/** How long `work` takes, ms. */
-function timed(work) {
-  return async () => {
-    const start = performance.now()
-    await work()
-    return performance.now() - start
-  }
-}
-
 async function wasmImage(id, bits) {
   const model = await (await wasmEngine()).loadModel(await pack(id, bits), { towers: ['vision'] })
   return { run: timed(() => model.embedImages([png])), end: () => model[Symbol.dispose]() }
@@ -209,27 +178,9 @@ async function nativeTexts(id, bits) {
 
 /** Scoring one image's features: the Meta-Net, and the text tower over 100 classes with a context of four vectors. */
 async function wasmCoCoOp(id, bits) {
-  const names = classnames(100)
   const native = await (await nativeEngine()).loadModel(await pack(id, 32))
-  const spec = {
-    method: 'cocoop',
-    classnames: names,
-    n_ctx: 4,
-    ctx_init: null,
-    csc: false,
-    class_token_position: 'end',
-    epochs: 1,
-    batch_size: 1,
-    lr: 0.002,
-    momentum: 0.9,
-    weight_decay: 5e-4,
-    warmup_epochs: 0,
-    warmup_lr: 1e-5,
-    augment: 'none',
-    seed: 1,
-  }
-  const trainer = await native.trainer(spec, [png], Uint32Array.of(0))
-  const bundle = await trainer.bundle({ name: 'bench', model_id: id, training: {}, metrics: {} })
+  const metadata = { name: 'bench', model_id: id, training: {}, metrics: {} }
+  const bundle = await untrainedCoCoOp(native, classnames(100), png, metadata)
   const { features } = await native.embedImages([png])
   native[Symbol.dispose]()
   const model = await (await wasmEngine()).loadModel(await pack(id, bits), { towers: ['text'] })

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util'
 import { Classifier, nativeEngine, wasmEngine } from 'cocoop'
 import { createOnnxEngine } from 'cocoop/onnx'
 import * as web from 'onnxruntime-web/wasm'
+import { alternate, timed, untrainedCoCoOp } from './lib/measure.mjs'
 
 const root = resolve(import.meta.dirname, '..')
 const { values } = parseArgs({
@@ -34,7 +35,7 @@ const native = await (await nativeEngine()).loadModel(files)
 const about = { name: 'bench', model_id: basename(values.model), training: {}, metrics: {} }
 const bundles = {
   'zero-shot': await native.zeroShotBundle({ classnames, templates: ['a photo of a {} thing.'], metadata: about }),
-  cocoop: await learned(),
+  cocoop: await untrainedCoCoOp(native, classnames, picture, about),
 }
 const pairs = [{ name: 'WASM, 1 thread', peer: 'onnxruntime-web', ours: await wasmEngine(), ort: web }]
 try {
@@ -44,6 +45,7 @@ try {
   console.error(`without onnxruntime-node: ${error.message.split('\n')[0]}`)
 }
 
+const classify = (classifier) => timed(() => classifier.classify(picture))
 const rows = []
 for (const { name, peer, ours, ort } of pairs) {
   using ourModel = await ours.loadModel(files)
@@ -51,52 +53,15 @@ for (const { name, peer, ours, ort } of pairs) {
   for (const [method, bundle] of Object.entries(bundles)) {
     await using a = await Classifier.load(ourModel, bundle)
     await using b = await Classifier.load(theirModel, bundle)
-    report({ name: `${method}, ${classnames.length} classes, ${name}`, peer, ...(await alternate(a, b)) })
+    report({
+      name: `${method}, ${classnames.length} classes, ${name}`,
+      peer,
+      ...(await alternate(classify(a), classify(b), Number(values.runs))),
+    })
   }
 }
 if (values.json) console.log(JSON.stringify(rows, null, 2))
 process.exit(0) // the runtimes keep threads
-
-/** CoCoOp as it starts: how long it takes does not depend on what was learned. */
-async function learned() {
-  const spec = {
-    method: 'cocoop',
-    classnames,
-    n_ctx: 4,
-    ctx_init: 'a photo of a',
-    csc: false,
-    class_token_position: 'end',
-    epochs: 1,
-    batch_size: 1,
-    lr: 0.002,
-    momentum: 0.9,
-    weight_decay: 5e-4,
-    warmup_epochs: 0,
-    warmup_lr: 1e-5,
-    augment: 'none',
-    seed: 1,
-  }
-  return await (await native.trainer(spec, [picture], Uint32Array.of(0))).bundle(about)
-}
-
-async function alternate(a, b) {
-  const timed = async (classifier) => {
-    const start = performance.now()
-    await classifier.classify(picture)
-    return performance.now() - start
-  }
-  const [ours, theirs] = [[], []]
-  await timed(a)
-  await timed(b)
-  for (let run = 0; run < Number(values.runs); run++) {
-    ours.push(await timed(a))
-    theirs.push(await timed(b))
-  }
-  const at = (list, share) => [...list].sort((x, y) => x - y)[Math.floor((list.length - 1) * share)]
-  const ratios = ours.map((time, i) => theirs[i] / time)
-  const [us, them] = [at(ours, 0.5), at(theirs, 0.5)]
-  return { ours: us, theirs: them, ratio: them / us, spread: (at(ratios, 0.75) - at(ratios, 0.25)) / at(ratios, 0.5) }
-}
 
 function report(row) {
   rows.push({ ...row, unit: 'ms', goal: null })

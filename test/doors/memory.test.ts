@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Classifier, FsStore, nativeEngine, Pack, wasmEngine } from 'cocoop/node'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { SPEC } from '../support/material.ts'
 import { writeSyntheticB32 } from '../support/synthetic.ts'
 
 const LIMIT = 110_000_000
@@ -21,26 +22,14 @@ beforeAll(async () => {
   using model = await (await nativeEngine()).loadModel({ weights: await readFile(path), config: '' })
   await model.writePack(join(folder, 'pack'), { id: 'synthetic-b32', bits: 4, towers: ['vision', 'text'] }, () => {})
   pack = await Pack.open(new FsStore(join(folder, 'pack')))
-  const spec = {
-    method: 'cocoop' as const,
-    classnames: Array.from({ length: 20 }, (_, i) => `thing number ${i}`),
-    n_ctx: 4,
-    ctx_init: 'a photo of a',
-    csc: false,
-    class_token_position: 'end' as const,
-    epochs: 1,
-    batch_size: 1,
-    lr: 0.002,
-    momentum: 0.9,
-    weight_decay: 5e-4,
-    warmup_epochs: 0,
-    warmup_lr: 1e-5,
-    augment: 'none' as const,
-    seed: 1,
-  }
+  const classnames = Array.from({ length: 20 }, (_, i) => `thing number ${i}`)
   const picture = await readFile(new URL('small_32x32.png', PICTURES))
   using packed = await (await nativeEngine()).loadModel(pack)
-  const trainer = await packed.trainer(spec, [picture], Uint32Array.of(0))
+  const trainer = await packed.trainer(
+    { ...SPEC, method: 'cocoop', batch_size: 1, classnames },
+    [picture],
+    Uint32Array.of(0),
+  )
   bundle = await trainer.bundle({ name: 'memory', model_id: 'synthetic-b32', training: {}, metrics: {} })
 })
 afterAll(() => rm(folder, { recursive: true }))

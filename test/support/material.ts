@@ -80,7 +80,8 @@ export async function makeBundles(): Promise<Record<Kind, Bytes>> {
   }
 }
 
-const SPEC: Omit<TrainSpec, 'classnames'> = {
+/** One epoch of CoOp, from "a photo of a". */
+export const SPEC: Omit<TrainSpec, 'classnames'> = {
   method: 'coop',
   n_ctx: 4,
   ctx_init: 'a photo of a',

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 import { FsStore, nativeEngine, Pack } from 'cocoop/node'
 import type { Context } from './command.ts'
 import { noSpace } from './files.ts'
-import { readModel } from './models.ts'
+import { openModel } from './models.ts'
 import { formatBytes } from './progress.ts'
 
 export interface PackOptions {
@@ -27,15 +27,15 @@ export async function makePack(
   { bits, towers }: PackOptions,
   { terminal, signal }: Pick<Context, 'terminal' | 'signal'>,
 ): Promise<Pack> {
-  const files = await readModel(target)
-  using model = await (await nativeEngine()).loadModel(files, { signal })
+  const opened = await openModel(await nativeEngine(), target, { signal })
+  using model = opened.model
   const beside = `${resolve(out)}.${process.pid}.part`
   try {
     await model.writePack(
       beside,
-      { id: files.id, bits, towers },
+      { id: opened.id, bits, towers },
       ({ bytes, total }) =>
-        terminal.status(`packing ${files.id} at ${bits} bits  ${formatBytes(bytes)} of ${formatBytes(total)}`),
+        terminal.status(`packing ${opened.id} at ${bits} bits  ${formatBytes(bytes)} of ${formatBytes(total)}`),
       { signal },
     )
     terminal.clear()

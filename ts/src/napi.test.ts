@@ -1,6 +1,6 @@
 /** Training through the addon: progress, cancelling, checkpoints, and that the event loop stays free. */
 import { beforeAll, describe, expect, it } from 'vitest'
-import { readModel } from '../../test/support/material.ts'
+import { readModel, SPEC } from '../../test/support/material.ts'
 import { openDataset } from '../../trainer/src/datasets/open.ts'
 import { fewShot, type NativeModel, nativeEngine, type Progress, subsample, type TrainSpec } from './node.ts'
 
@@ -14,23 +14,8 @@ beforeAll(async () => {
   const shots = classnames.flatMap((_, label) => train.filter((item) => item.label === label).slice(0, 2))
   images = await Promise.all(shots.map((item) => item.read()))
   labels = Uint32Array.from(shots, (item) => item.label)
-  spec = {
-    method: 'cocoop',
-    classnames,
-    n_ctx: 4,
-    ctx_init: 'a photo of a',
-    csc: false,
-    class_token_position: 'end',
-    epochs: 2,
-    batch_size: 4,
-    lr: 0.002,
-    momentum: 0.9,
-    weight_decay: 5e-4,
-    warmup_epochs: 0,
-    warmup_lr: 1e-5,
-    augment: 'crop-flip',
-    seed: 1,
-  }
+  const changes = { epochs: 2, batch_size: 4, lr: 0.002, augment: 'crop-flip' } as const
+  spec = { ...SPEC, ...changes, method: 'cocoop', classnames }
 }, 60_000)
 
 describe('Trainer', () => {

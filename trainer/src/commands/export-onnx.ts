@@ -8,7 +8,7 @@ import { findBundle } from '../bundle-source.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { TrainError } from '../errors.ts'
 import { freeBytes, noSpace, toJson, writeDurably } from '../files.ts'
-import { DEFAULT_MODEL, readModel } from '../models.ts'
+import { DEFAULT_MODEL, openModel } from '../models.ts'
 import { formatBytes } from '../progress.ts'
 import { STORE } from '../stores.ts'
 
@@ -49,8 +49,7 @@ export const exportOnnx = defineCommand({
     const out = resolve(flags.out)
     await requireEmpty(out)
     const bundle = flags.bundle === undefined ? undefined : (await findBundle(flags.bundle, flags)).bytes
-    const files = await readModel(flags.model)
-    using model = await (await nativeEngine()).loadModel(files, context)
+    using model = (await openModel(await nativeEngine(), flags.model, context)).model
     const towers = flags.towers ?? (bundle === undefined ? 'vision,text' : '')
     const graphs: OnnxSpec['graph'][] = (['vision', 'text'] as const)
       .filter((tower) => towers.split(',').includes(tower))

@@ -6,7 +6,7 @@ import { type Context, defineCommand } from '../command.ts'
 import { openDataset } from '../datasets/open.ts'
 import { TrainError } from '../errors.ts'
 import { CACHE, FeatureCache } from '../feature-cache.ts'
-import { DEFAULT_MODEL, readModel } from '../models.ts'
+import { DEFAULT_MODEL, openModel } from '../models.ts'
 import { BITS, isPack, openOrMakePack, type PackOptions } from '../packs.ts'
 import { formatBytes } from '../progress.ts'
 import { openStore, STORE, type StoreFlags } from '../stores.ts'
@@ -83,10 +83,10 @@ async function bundleOf({ source, templates, data, ...flags }: Flags, context: C
   if (data === undefined)
     throw new TrainError('usage', '--data is missing', '--templates are filled with the class names of a data set.')
   const engine = await nativeEngine()
-  const files = await readModel(flags.model)
-  using model = await engine.loadModel(files, context)
+  const opened = await openModel(engine, flags.model, context)
+  using model = opened.model
   const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })
-  const bench = { dataset: await openDataset(data), id: files.id, model, cache }
+  const bench = { dataset: await openDataset(data), id: opened.id, model, cache }
   return await templateBundle(bench, { templates, classes: flags.classes, name: flags.name }, context)
 }
 
