@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// took 8, but scales would have to be coarser: a third more error for 7 % more speed.)
 pub const MAX_SUM: i16 = 258;
 /// Where the weights of such a sum stand among eight along k; the others two further on.
-pub const SUMMED: [usize; 4] = [0, 1, 4, 5];
+const SUMMED: [usize; 4] = [0, 1, 4, 5];
 
 /// Scales that are tried, in units of the one that makes the largest weight 127: below 1 the largest are clipped.
 const FACTORS: [f32; 13] = [2.0, 1.6, 1.3, 1.15, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6];

@@ -300,3 +300,31 @@ fn portable_parts_come_back_and_wrong_ones_are_refused() {
     let (panels, _) = Packed::encode(&matrix(k * n, 2), k, n, Format::Q8, 1).portable();
     assert!(Packed::from_portable(Format::Q8, 1, k, n, panels, Some(vec![f32::NAN; 24])).is_err());
 }
+
+#[test]
+fn sums_are_those_of_the_weights_and_say_whether_pairs_fit() {
+    let (k, n) = (48, 16);
+    let mut seen = [false; 2];
+    for largest in [20, 40, 60, 64, 65, 127] {
+        let panels: Vec<u8> = (0..k * n)
+            .map(|i| ((i * 7919 + 13) as i32 % (2 * largest + 1) - largest) as u8)
+            .collect();
+        let scales = Some(vec![1.0; n]);
+        let b = Packed::from_portable(Format::Q8, 1, k, n, panels.into(), scales).unwrap();
+        let rows = b.decode();
+        let fits = |row: &[f32]| {
+            row.chunks(8)
+                .flat_map(|of| [[0, 1, 4, 5], [2, 3, 6, 7]].map(|at| at.map(|i| of[i])))
+                .all(|of: [f32; 4]| {
+                    [1.0, -1.0]
+                        .iter()
+                        .all(|sign| of.iter().map(|x| (x * sign).max(0.0)).sum::<f32>() <= 258.0)
+                })
+        };
+        let expected: Vec<f32> = rows.chunks(k).map(|row| row.iter().sum()).collect();
+        assert_eq!(b.sums().of_outputs, expected, "weights up to {largest}");
+        assert_eq!(b.sums().pairs_fit, rows.chunks(k).all(fits), "weights up to {largest}");
+        seen[usize::from(b.sums().pairs_fit)] = true;
+    }
+    assert_eq!(seen, [true; 2], "both answers must come");
+}

@@ -15,9 +15,11 @@ mod x86;
 use super::packed::NR;
 use crate::kernels::Isa;
 
-/// Words of A, and steps of 32 bytes along a panel of B, that a kernel is given at most: a group of panels' parts stay in
-/// the first-level cache.
-pub const STEPS: usize = if cfg!(target_arch = "wasm32") { 512 } else { 256 };
+/// Words of A, and steps of 32 bytes along a panel of B, that a kernel is given at most. 256 would keep a group of panels
+/// in the first-level cache, but the sums of the usual widths then go into C three times; to read panels out of the second
+/// level costs less: 12 to 40 % on AVX2, by the shape (`cargo run --release -p cocoop-core --example kernels`). In WASM 512
+/// is the fastest.
+pub const STEPS: usize = if cfg!(target_arch = "wasm32") { 512 } else { 768 };
 /// The distance of two rows of the copied block of A, in words: not a power of two.
 pub const A_STRIDE: usize = STEPS + 16;
 
@@ -168,7 +170,9 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2Float | Self::AvxVnni => (6, 2),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2Bytes | Self::Avx2Pairs => (6, 1),
+            Self::Avx2Bytes => (6, 1),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2Pairs => (4, 2),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Float | Self::Avx512Vnni => (12, 4),
             #[cfg(target_arch = "aarch64")]

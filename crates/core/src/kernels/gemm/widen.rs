@@ -2,7 +2,7 @@
 //! multiplies only 16-bit integers those become that. One chunk of a panel is widened at a time, once for all rows of a
 //! block, so it costs a few per cent. Also what is derived from a weight once: its sums, and its values for backward.
 
-use super::encode::{MAX_SUM, SUMMED};
+use super::encode::MAX_SUM;
 use super::packed::{Format, GROUP, GROUP_BYTES, NR, Packed, Sums};
 use crate::kernels::for_each_isa;
 
@@ -121,41 +121,48 @@ pub fn decode(row: &mut [f32], panel: &[u8], format: Format, output: usize) {
 /// Sums over k, and whether pairs fit.
 pub fn sums(b: &Packed) -> Sums {
     let mut of_outputs = Vec::with_capacity(b.scales().len());
-    let mut largest = 0;
+    let mut largest = [0; 2 * NR];
     let mut wide = Vec::new();
     for panel in 0..b.n().div_ceil(NR) {
-        let mut sums = [0; NR];
+        let mut sums = [0; 2 * NR];
         let from = b.panel(panel);
         if b.format() == Format::Q4 {
             wide.resize(b.k().next_multiple_of(GROUP) * NR / 4, 0);
             groups(&mut wide, from);
-            for words in wide.as_chunks::<{ 2 * NR }>().0 {
-                let quads = words.map(u32::to_le_bytes);
-                largest = largest.max(sums_of(&mut sums, quads.as_flattened()));
-            }
+            add_sums(&mut sums, &mut largest, super::bytes_of(&wide));
         } else {
-            largest = largest.max(sums_of(&mut sums, from));
+            add_sums(&mut sums, &mut largest, from);
         }
-        of_outputs.extend(sums.map(|sum| sum as f32));
+        of_outputs.extend(sums.as_chunks().0.iter().map(|[a, b]: &[i32; 2]| (a + b) as f32));
     }
-    Sums { of_outputs, pairs_fit: largest <= i32::from(MAX_SUM) }
+    Sums { of_outputs, pairs_fit: largest.into_iter().all(|largest| largest <= MAX_SUM) }
 }
 
-/// Adds the weights of each output, and gives the largest of the sums that [`MAX_SUM`] limits.
-fn sums_of(sums: &mut [i32; NR], quads: &[u8]) -> i32 {
-    let mut largest = [0i32; NR];
-    for pair in quads.as_chunks::<{ 8 * NR }>().0 {
-        for half in [0, 2] {
-            for (o, sum) in sums.iter_mut().enumerate() {
-                let at = |i: usize| i32::from(pair[i / 4 * 4 * NR + 4 * o + i % 4 + half] as i8);
-                let all: i32 = SUMMED.iter().map(|&i| at(i)).sum();
-                let positive: i32 = SUMMED.iter().map(|&i| at(i).max(0)).sum();
-                *sum += all;
-                largest[o] = largest[o].max(positive).max(positive - all);
-            }
+for_each_isa! {
+    /// Adds the weights of `quads` to `sums` (8, 2): of each output those of the first pairs of quads, then of the second.
+    /// `largest` are the largest of the sums that [`MAX_SUM`] limits.
+    fn add_sums(sums: &mut [i32; 2 * NR], largest: &mut [i16; 2 * NR], quads: &[u8]) = add_sums_body
+}
+
+/// A pair of weights is taken as one number of 16 bits, so that all of this is the same in every lane.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it is compiled anew inside each instruction set's function"
+)]
+fn add_sums_body(sums: &mut [i32; 2 * NR], largest: &mut [i16; 2 * NR], quads: &[u8]) {
+    for two in quads.as_chunks::<{ 8 * NR }>().0 {
+        let (first, second) = two.split_at(4 * NR);
+        let (first, second) = (first.as_chunks::<2>().0, second.as_chunks::<2>().0);
+        for i in 0..2 * NR {
+            let [a, b] = [first[i], second[i]].map(i16::from_le_bytes);
+            let all = [(a << 8) >> 8, a >> 8, (b << 8) >> 8, b >> 8];
+            let sum = all[0] + all[1] + all[2] + all[3];
+            let positive = all[0].max(0) + all[1].max(0) + all[2].max(0) + all[3].max(0);
+            sums[i] += i32::from(sum);
+            largest[i] = largest[i].max(positive).max(positive - sum);
         }
     }
-    largest.into_iter().fold(0, i32::max)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -15,7 +15,7 @@ use core::arch::x86_64::{
 
 by_height!(avx2_float, Float, 2, [1 2 3 4 5 6], "avx2,fma");
 by_height!(avx2_bytes, Bytes, 1, [1 2 3 4 5 6], "avx2,fma");
-by_height!(avx2_pairs, Pairs, 1, [1 2 3 4 5 6], "avx2,fma");
+by_height!(avx2_pairs, Pairs, 2, [1 2 3 4], "avx2,fma");
 by_height!(avx_vnni, Vnni, 2, [1 2 3 4 5 6], "avx2,fma,avxvnni");
 by_height!(avx512_float, WideFloat, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
 by_height!(avx512_vnni, WideVnni, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f,avx512vnni");
