@@ -119,6 +119,7 @@ const CASES = [
 ]
 
 const rows = []
+let torchPeer
 for (const { name, goal = null, slow = false, ours, theirs } of CASES.filter(({ name }) =>
   name.includes(values.only),
 )) {
@@ -232,7 +233,6 @@ async function ortText(kind, id, file, threads) {
   return { run: timed(() => session.run({ input_ids })), end: () => session.release() }
 }
 
-let torchPeer
 /** One process for all cases of PyTorch and open_clip; it says how long each run took. */
 function torch(name) {
   torchPeer ??= startTorch()

@@ -17,7 +17,10 @@ export interface Store {
   list(prefix: string): Promise<string[]>
   /** Deletes a key; one that is not there is no error. */
   delete(key: string): Promise<void>
-  /** The value chunk by chunk, for what must not be held whole. Where a store lacks it, `get` is used. */
+  /**
+   * The value chunk by chunk, for what must not be held whole; a chunk may be overwritten when the next is asked for. Where a
+   * store lacks it, `get` is used.
+   */
   stream?(key: string): Promise<ReadableStream<Uint8Array> | null>
   /** The file that holds a value, where values are files: it can be mapped. */
   path?(key: string): string

@@ -27,20 +27,24 @@ export class FsStore implements Store {
     const path = this.path(key)
     const file = await attempt(path, () => open(path, 'r'), null)
     if (!file) return null
-    return new ReadableStream({
-      async pull(controller) {
-        try {
-          const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES)
-          if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead))
-          await file.close()
-          controller.close()
-        } catch (cause) {
-          await file.close()
-          controller.error(new CocoopError('io', `${path}: ${messageOf(cause)}`, { cause }))
-        }
+    const buffer = new Uint8Array(CHUNK_BYTES)
+    return new ReadableStream(
+      {
+        async pull(controller) {
+          try {
+            const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES)
+            if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead))
+            await file.close()
+            controller.close()
+          } catch (cause) {
+            await file.close()
+            controller.error(new CocoopError('io', `${path}: ${messageOf(cause)}`, { cause }))
+          }
+        },
+        cancel: () => file.close(),
       },
-      cancel: () => file.close(),
-    })
+      { highWaterMark: 0 }, // nothing is read before it is asked for: the buffer is still in use
+    )
   }
 
   async put(key: string, value: Uint8Array): Promise<void> {

@@ -78,6 +78,8 @@ impl Isa {
 macro_rules! for_each_isa {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
+        // A function of its own, so that an engine's first compiler gives way to its better one while a product is under way.
+        #[cfg_attr(target_arch = "wasm32", inline(never))]
         $vis fn $name($($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
