@@ -177,7 +177,10 @@ impl<O: Ops> Transformer<O> {
                 ops.gather(&mut saved.mid, &saved.x, &plan.ends, self.heads.width);
             } else {
                 ops.linear(&mut saved.q, h, &block.query, false);
-                ops.copy(&mut saved.mid, &saved.x);
+                match sets {
+                    1 => swap(&mut saved.mid, &mut saved.x), // nothing reads it again
+                    _ => ops.copy(&mut saved.mid, &saved.x),
+                }
             }
             let attention = if last { &plan.last } else { &plan.all };
             ops.attention(attended, &saved.q, &saved.kv, attention, self.heads);
@@ -185,7 +188,10 @@ impl<O: Ops> Transformer<O> {
             ops.layer_norm(h, &saved.mid, &block.ln_2);
             ops.linear(&mut saved.fc, h, &block.fc, false);
             ops.activation(wide, &saved.fc, self.activation);
-            ops.copy(x, &saved.mid);
+            match sets {
+                1 => swap(x, &mut saved.mid),
+                _ => ops.copy(x, &saved.mid),
+            }
             ops.linear(x, wide, &block.proj, true);
         }
     }
