@@ -24,7 +24,11 @@ const bin = (name) => join(root, 'node_modules', '.bin', name)
 const target = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target')
 const notes = join(root, 'target', 'built')
 
-const rust = ['Cargo.toml', 'Cargo.lock', 'crates/core/Cargo.toml', 'crates/core/src']
+const rust = [
+  'Cargo.toml',
+  'Cargo.lock',
+  ...['base', 'core'].flatMap((name) => [`crates/${name}/Cargo.toml`, `crates/${name}/src`]),
+]
 const wasmSources = [...rust, 'crates/wasm/Cargo.toml', 'crates/wasm/src', 'scripts/wasm-tools', 'scripts/glue.mjs']
 const wasmFeatures = { simd: '+simd128', relaxed: '+simd128,+relaxed-simd' }
 

@@ -2,7 +2,7 @@
 
 /** Every word with the HTTP status it is answered with and the title of its problem. Words are added, never renamed. */
 export const ERRORS = {
-  // crates/core/src/error.rs
+  // crates/base/src/error.rs
   bad_shape: { status: 422, title: 'A tensor has the wrong shape' },
   bad_dtype: { status: 422, title: 'A tensor has the wrong type' },
   missing_tensor: { status: 422, title: 'A tensor is missing' },

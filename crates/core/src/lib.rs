@@ -5,15 +5,13 @@
 pub mod bundle;
 pub mod classifier;
 pub mod door;
-pub mod error;
 pub mod input;
-pub mod kernels;
 pub mod model;
 pub mod onnx;
 pub mod ops;
 pub mod pack;
 pub mod prompt;
-pub mod random;
 pub mod train;
 
+pub use cocoop_base::{error, kernels, random};
 pub use error::{Error, Result};

@@ -1,7 +1,7 @@
 /**
- * The crate's unit tests, its kernels' above all, as WebAssembly with and without relaxed SIMD: natively those versions are
- * not even compiled. wasm32-unknown-unknown has neither arguments nor output, so all tests run, and one that fails is a
- * trap whose stack names it.
+ * The unit tests of cocoop-base, its kernels' above all, and of cocoop-core, as WebAssembly with and without relaxed
+ * SIMD: natively those versions are not even compiled. wasm32-unknown-unknown has neither arguments nor output, so all
+ * tests run, and one that fails is a trap whose stack names it.
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -11,7 +11,7 @@ import { test } from 'node:test'
 
 const root = resolve(import.meta.dirname, '../../..')
 const target = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target')
-const build = '-p cocoop-core --lib --no-default-features --no-run --target wasm32-unknown-unknown'
+const build = '-p cocoop-base -p cocoop-core --lib --no-default-features --no-run --target wasm32-unknown-unknown'
 
 for (const [name, features] of [
   ['simd', '+simd128'],
@@ -26,14 +26,17 @@ for (const [name, features] of [
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line))
-    const { executable } = messages.find((message) => message.profile?.test && message.executable)
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(executable)), {})
-    try {
-      assert.equal(exports.main(0, 0), 0)
-    } catch (error) {
-      // Frames of the crate's own functions, without hashes: the failed test is the outermost.
-      const frames = [...String(error.stack).matchAll(/cocoop_core::[\w:]+/g)].map(([frame]) => frame)
-      assert.fail(`${error.message} in ${frames.join(' < ') || error.stack}`)
+    const executables = messages.filter(({ profile, executable }) => profile?.test && executable)
+    assert.equal(executables.length, 2)
+    for (const { executable } of executables) {
+      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(executable)), {})
+      try {
+        assert.equal(exports.main(0, 0), 0)
+      } catch (error) {
+        // Frames of our own functions, without hashes: the failed test is the outermost.
+        const frames = [...String(error.stack).matchAll(/cocoop_(?:base|core)::[\w:]+/g)].map(([frame]) => frame)
+        assert.fail(`${error.message} in ${frames.join(' < ') || error.stack}`)
+      }
     }
   })
 }

@@ -1,6 +1,5 @@
 //! What comes from outside: images and texts.
 
-pub mod image;
-pub mod resize;
 pub mod tokenizer;
-pub mod transform;
+
+pub use cocoop_base::input::{image, resize, transform};

@@ -1,9 +1,9 @@
 //! What a decoder holds at most, and what making CLIP's view of a file holds with it, for 12-megapixel files of every
 //! kind. One test, because the allocator counts for the whole process. The figures are those of `docs/images.md`.
 
-use cocoop_core::Error;
-use cocoop_core::input::image::Limits;
-use cocoop_core::input::transform::view_of_file;
+use cocoop_base::Error;
+use cocoop_base::input::image::Limits;
+use cocoop_base::input::transform::view_of_file;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
