@@ -5,11 +5,15 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import * as engine from '../scripts/wasm.mjs'
 
 const root = resolve(import.meta.dirname, '..')
 const target = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target')
-const example = ['--release', '--quiet', '-p', 'cocoop-core', '--example', 'profile']
-const wasm = ['--no-default-features', '--target', 'wasm32-unknown-unknown', '--target-dir', join(target, 'relaxed')]
+const example = ['--quiet', '-p', 'cocoop-core', '--example', 'profile']
+const wasm = [
+  ...['--no-default-features', '--target', 'wasm32-unknown-unknown'],
+  ...['--profile', engine.profile, '--target-dir', join(target, 'relaxed')],
+]
 
 function cargo(args, env) {
   const { status, error, stdout } = spawnSync('cargo', args, {
@@ -24,8 +28,8 @@ function cargo(args, env) {
 }
 
 async function inWasm() {
-  cargo(['build', ...example, ...wasm], { RUSTFLAGS: '-C target-feature=+simd128,+relaxed-simd' })
-  const module = readFileSync(join(target, 'relaxed/wasm32-unknown-unknown/release/examples/profile.wasm'))
+  cargo(['build', ...example, ...wasm], { RUSTFLAGS: engine.flags('relaxed') })
+  const module = readFileSync(join(target, `relaxed/wasm32-unknown-unknown/${engine.profile}/examples/profile.wasm`))
   const lines = []
   const { instance } = await WebAssembly.instantiate(module, {
     host: {
@@ -37,8 +41,8 @@ async function inWasm() {
   return lines
 }
 
-const profiles = [...cargo(['run', ...example], { RAYON_NUM_THREADS: '1' }), ...(await inWasm())].map((line) =>
-  JSON.parse(line),
+const profiles = [...cargo(['run', '--release', ...example], { RAYON_NUM_THREADS: '1' }), ...(await inWasm())].map(
+  (line) => JSON.parse(line),
 )
 if (process.argv.includes('--json')) {
   const row = (name, ours, spread) => {

@@ -18,6 +18,7 @@ import {
 import { basename, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { doorModule, doorTypes } from './glue.mjs'
+import * as wasm from './wasm.mjs'
 
 const root = resolve(import.meta.dirname, '..')
 const bin = (name) => join(root, 'node_modules', '.bin', name)
@@ -29,8 +30,11 @@ const rust = [
   'Cargo.lock',
   ...['base', 'core'].flatMap((name) => [`crates/${name}/Cargo.toml`, `crates/${name}/src`]),
 ]
-const wasmSources = [...rust, 'crates/wasm/Cargo.toml', 'crates/wasm/src', 'scripts/wasm-tools', 'scripts/glue.mjs']
-const wasmFeatures = { simd: '+simd128', relaxed: '+simd128,+relaxed-simd' }
+const wasmSources = [
+  ...rust,
+  ...['crates/wasm/Cargo.toml', 'crates/wasm/src'],
+  ...['scripts/wasm-tools', 'scripts/wasm.mjs', 'scripts/glue.mjs'],
+]
 
 const parts = [
   {
@@ -43,7 +47,7 @@ const parts = [
         env: { CARGO_TARGET_DIR: target },
       }),
   },
-  ...Object.keys(wasmFeatures).map((name) => ({
+  ...Object.keys(wasm.features).map((name) => ({
     name: `WASM module, ${name} (crates/wasm)`,
     inputs: wasmSources,
     outputs: [`crates/wasm/dist/${name}.wasm`, 'crates/wasm/dist/cocoop.js', 'crates/wasm/dist/cocoop.d.ts'],
@@ -108,8 +112,11 @@ async function buildWasm(name) {
   rmSync(packed, { recursive: true, force: true })
   await run(
     'wasm-pack',
-    [...'build --target web --release --no-pack --mode no-install --out-name cocoop --out-dir'.split(' '), packed],
-    { cwd: 'crates/wasm', env: { CARGO_TARGET_DIR: target, RUSTFLAGS: `-C target-feature=${wasmFeatures[name]}` } },
+    [
+      ...'build --target web --no-pack --mode no-install --out-name cocoop'.split(' '),
+      ...['--profile', wasm.profile, '--out-dir', packed],
+    ],
+    { cwd: 'crates/wasm', env: { CARGO_TARGET_DIR: target, RUSTFLAGS: wasm.flags(name) } },
   )
   mkdirSync(dist, { recursive: true })
   await run(bin('wasm-opt'), ['-O1', join(packed, 'cocoop_bg.wasm'), '-o', join(dist, `${name}.wasm`)])
