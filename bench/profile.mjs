@@ -28,7 +28,7 @@ function cargo(args, env) {
 }
 
 async function inWasm() {
-  cargo(['build', ...example, ...wasm], { RUSTFLAGS: engine.flags('relaxed') })
+  cargo(['build', ...example, ...wasm], engine.environment('relaxed'))
   const module = readFileSync(join(target, `relaxed/wasm32-unknown-unknown/${engine.profile}/examples/profile.wasm`))
   const lines = []
   const { instance } = await WebAssembly.instantiate(module, {

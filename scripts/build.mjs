@@ -116,7 +116,7 @@ async function buildWasm(name) {
       ...'build --target web --no-pack --mode no-install --out-name cocoop'.split(' '),
       ...['--profile', wasm.profile, '--out-dir', packed],
     ],
-    { cwd: 'crates/wasm', env: { CARGO_TARGET_DIR: target, RUSTFLAGS: wasm.flags(name) } },
+    { cwd: 'crates/wasm', env: { CARGO_TARGET_DIR: target, ...wasm.environment(name) } },
   )
   mkdirSync(dist, { recursive: true })
   await run(bin('wasm-opt'), ['-O1', join(packed, 'cocoop_bg.wasm'), '-o', join(dist, `${name}.wasm`)])

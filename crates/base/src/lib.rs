@@ -4,7 +4,6 @@
 
 pub mod error;
 pub mod input;
-#[path = "../../core/src/kernels/mod.rs"]
 pub mod kernels;
 pub mod random;
 
