@@ -145,9 +145,12 @@ fn main() {
     }
 }
 
+/// Milliseconds of one run, and of its parts.
+type Round = (f64, [f64; PARTS.len()]);
+
 /// Prints the medians of `work`'s parts in milliseconds; the first run, which allocates, does not count.
 fn measure(clip: &Clip<Timed>, name: &str, mut work: impl FnMut()) {
-    let mut rounds = Vec::new();
+    let mut rounds: Vec<Round> = Vec::new();
     for round in 0..=ROUNDS {
         clip.ops.take();
         let start = host::nanoseconds();
@@ -157,7 +160,7 @@ fn measure(clip: &Clip<Timed>, name: &str, mut work: impl FnMut()) {
             rounds.push((all, clip.ops.take()));
         }
     }
-    let sorted = |value: &dyn Fn(&(f64, [f64; PARTS.len()])) -> f64| {
+    let sorted = |value: &dyn Fn(&Round) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(value).collect();
         values.sort_by(f64::total_cmp);
         values

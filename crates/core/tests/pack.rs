@@ -18,17 +18,20 @@ use std::sync::{Arc, LazyLock};
 static CLIP: LazyLock<Clip> =
     LazyLock::new(|| synthetic::clip(&synthetic::dims("tiny-vit").unwrap(), &"ab".repeat(32)));
 
+/// What is done to a shard's bytes.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// Shards by name.
 #[derive(Default)]
 struct Files {
-    files: BTreeMap<String, Vec<u8>>,
+    by_name: BTreeMap<String, Vec<u8>>,
     seen: Vec<(u64, u64)>,
     stop: bool,
 }
 
 impl Sink for Files {
     fn shard(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        assert!(self.files.insert(name.into(), bytes.to_vec()).is_none(), "{name} twice");
+        assert!(self.by_name.insert(name.into(), bytes.to_vec()).is_none(), "{name} twice");
         Ok(())
     }
 
@@ -57,7 +60,7 @@ const BOTH: [Tower; 2] = [Tower::Vision, Tower::Text];
 /// The pack with all that it holds in memory.
 fn opened((manifest, files): &(Manifest, Files)) -> Arc<Pack> {
     let pack = Pack::open(&manifest.to_json()).unwrap();
-    let shards = manifest.shards.iter().map(|shard| aligned(&files.files[&shard.name])).collect();
+    let shards = manifest.shards.iter().map(|shard| aligned(&files.by_name[&shard.name])).collect();
     pack.add_shards(shards).unwrap();
     Arc::new(pack)
 }
@@ -118,7 +121,7 @@ fn a_resnets_convolutions_are_packed_with_their_normalisations() {
         assert_eq!(opened.config, clip.config);
         let cosine = cosine(&of(&opened), &expected);
         assert!(cosine >= least - 1e-6, "{bits} bits: {cosine}");
-        assert_eq!(packed(&opened, &spec(bits, &BOTH)).1.files.len(), written.1.files.len());
+        assert_eq!(packed(&opened, &spec(bits, &BOTH)).1.by_name.len(), written.1.by_name.len());
     }
 }
 
@@ -135,11 +138,11 @@ fn a_bundles_model_is_the_source_whatever_the_bits() {
 fn the_bytes_are_the_content_also_when_made_of_a_pack() {
     let first = &*FOUR;
     let again = packed(&CLIP, &spec(4, &BOTH));
-    assert_eq!((first.0.to_json(), &first.1.files), (again.0.to_json(), &again.1.files));
+    assert_eq!((first.0.to_json(), &first.1.by_name), (again.0.to_json(), &again.1.by_name));
     assert_eq!(Manifest::from_json(&first.0.to_json()).unwrap(), first.0);
     let exact = packed(&CLIP, &spec(32, &BOTH));
     let from_pack = packed(&model(&opened(&exact)), &spec(4, &BOTH));
-    assert_eq!(from_pack.1.files, first.1.files);
+    assert_eq!(from_pack.1.by_name, first.1.by_name);
 }
 
 #[test]
@@ -150,13 +153,13 @@ fn progress_goes_up_to_the_sum_of_the_shards_and_can_stop_the_writing() {
     assert_eq!(files.seen.last(), Some(&(sum, sum)));
     let mut stopped = Files { stop: true, ..Files::default() };
     assert_eq!(write(&CLIP, &spec(8, &BOTH), &mut stopped).unwrap_err(), Error::Cancelled);
-    assert!(stopped.files.is_empty());
+    assert!(stopped.by_name.is_empty());
 }
 
 #[test]
 fn a_pack_without_its_text_tower_sees_and_does_not_read() {
     let (manifest, files) = packed(&CLIP, &spec(8, &[Tower::Vision]));
-    assert!(files.files.keys().all(|name| name.starts_with("vision-")));
+    assert!(files.by_name.keys().all(|name| name.starts_with("vision-")));
     let pack = opened(&(manifest, files));
     let clip = model(&pack);
     let pixels = synthetic::image(0, 32);
@@ -189,7 +192,7 @@ fn towers_and_token_rows_are_brought_when_they_are_missed() {
         for tower in wanted.towers {
             let bytes: Vec<u8> = manifest
                 .shards_of(tower)
-                .flat_map(|shard| files.files[&shard.name].clone())
+                .flat_map(|shard| files.by_name[&shard.name].clone())
                 .collect();
             pack.add_tower(tower, vec![aligned(&bytes)]).unwrap();
         }
@@ -197,7 +200,7 @@ fn towers_and_token_rows_are_brought_when_they_are_missed() {
         let all = manifest.shards_of(Tower::Tokens).count();
         assert!(shards.len() < all / 4, "{} of {all} shards for nine tokens", shards.len());
         for name in shards {
-            pack.add_tokens(name, &files.files[name]).unwrap();
+            pack.add_tokens(name, &files.by_name[name]).unwrap();
         }
     };
     assert_eq!(missed, ["vision", "text", "tokens"]);
@@ -211,7 +214,7 @@ fn a_shard_that_is_not_what_the_manifest_names_is_refused_by_its_name() {
     let pack = Pack::open(&manifest.to_json()).unwrap();
     let with = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
         let shards = manifest.shards.iter().map(|shard| {
-            let mut bytes = files.files[&shard.name].clone();
+            let mut bytes = files.by_name[&shard.name].clone();
             if shard.name == name {
                 change(&mut bytes);
             }
@@ -220,7 +223,7 @@ fn a_shard_that_is_not_what_the_manifest_names_is_refused_by_its_name() {
         pack.add_shards(shards.collect())
     };
     for shard in &manifest.shards {
-        let changes: [&dyn Fn(&mut Vec<u8>); 4] = [
+        let changes: [Change; 4] = [
             &|bytes| bytes.truncate(bytes.len() - 1),
             &|bytes| bytes.push(0),
             &|bytes| bytes[0] ^= 1,

@@ -72,10 +72,11 @@ fn range_of_chunks([low, high, sum]: &mut [[f32; 16]; 3], chunks: &[[f32; 16]]) 
 /// The same: the compiler does not find these instructions by itself.
 #[cfg(target_feature = "simd128")]
 fn range_of_chunks(lanes: &mut [[f32; 16]; 3], chunks: &[[f32; 16]]) {
-    use core::arch::wasm32::{f32x4_add, f32x4_pmax, f32x4_pmin, v128, v128_load, v128_store};
+    use core::arch::wasm32::{f32x4_add, f32x4_pmax, f32x4_pmin, v128_load, v128_store};
     let load = |x: &[f32; 16], i: usize| {
-        // SAFETY: `x` holds four vectors.
-        unsafe { v128_load(x.as_ptr().cast::<v128>().add(i)) }
+        let four = &x[4 * i..4 * i + 4];
+        // SAFETY: four floats are a vector, and a load needs no alignment.
+        unsafe { v128_load(four.as_ptr().cast()) }
     };
     for i in 0..4 {
         let [mut low, mut high, mut sum] = [0, 1, 2].map(|j| load(&lanes[j], i));
@@ -84,8 +85,9 @@ fn range_of_chunks(lanes: &mut [[f32; 16]; 3], chunks: &[[f32; 16]]) {
             (low, high, sum) = (f32x4_pmin(low, x), f32x4_pmax(high, x), f32x4_add(sum, x));
         }
         for (lanes, x) in lanes.iter_mut().zip([low, high, sum]) {
-            // SAFETY: it holds four vectors.
-            unsafe { v128_store(lanes.as_mut_ptr().cast::<v128>().add(i), x) };
+            let four = &mut lanes[4 * i..4 * i + 4];
+            // SAFETY: as above.
+            unsafe { v128_store(four.as_mut_ptr().cast(), x) };
         }
     }
 }

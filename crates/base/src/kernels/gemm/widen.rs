@@ -257,17 +257,12 @@ mod wasm {
             // SAFETY: 16 bytes are readable.
             let q = unsafe { v128_load(from[4 * half..].as_ptr().cast()) };
             let (a, b) = (i16x8_extend_low_i8x16(q), i16x8_extend_high_i8x16(q));
+            let (first, second) =
+                (i32x4_shuffle::<0, 2, 4, 6>(a, b), i32x4_shuffle::<1, 3, 5, 7>(a, b));
             // SAFETY: four words are writable there, and eight further on.
-            unsafe {
-                v128_store(to[4 * half..].as_mut_ptr().cast(), i32x4_shuffle::<0, 2, 4, 6>(a, b))
-            };
+            unsafe { v128_store(to[4 * half..].as_mut_ptr().cast(), first) };
             // SAFETY: as above.
-            unsafe {
-                v128_store(
-                    to[NR + 4 * half..].as_mut_ptr().cast(),
-                    i32x4_shuffle::<1, 3, 5, 7>(a, b),
-                )
-            };
+            unsafe { v128_store(to[NR + 4 * half..].as_mut_ptr().cast(), second) };
         }
     }
 }

@@ -24,13 +24,14 @@ by_height!(pairs, Pairs, 1, [1 2 3]);
 /// What runs here, best first.
 pub fn kernels() -> Vec<Kernel> {
     #[cfg(target_feature = "relaxed-simd")]
-    if has_dot() {
-        return vec![Kernel::WasmFloat, Kernel::WasmDot, Kernel::WasmPairs, Kernel::WasmHalves];
+    let kernels = if has_dot() {
+        vec![Kernel::WasmFloat, Kernel::WasmDot, Kernel::WasmPairs, Kernel::WasmHalves]
     } else {
-        return vec![Kernel::WasmFloat, Kernel::WasmPairs, Kernel::WasmHalves, Kernel::WasmDot];
-    }
+        vec![Kernel::WasmFloat, Kernel::WasmPairs, Kernel::WasmHalves, Kernel::WasmDot]
+    };
     #[cfg(not(target_feature = "relaxed-simd"))]
-    vec![Kernel::WasmFloat, Kernel::WasmHalves]
+    let kernels = vec![Kernel::WasmFloat, Kernel::WasmHalves];
+    kernels
 }
 
 /// Whether the engine multiplies four bytes in one instruction. It may choose what a second operand above 127 gives, and
@@ -72,14 +73,15 @@ unsafe fn load(b: *const u8) -> [v128; 2] {
     // SAFETY: the caller's promise.
     let first = unsafe { v128_load(b.cast()) };
     // SAFETY: as above.
-    [first, unsafe { v128_load(b.add(16).cast()) }]
+    let second = unsafe { b.add(16) };
+    // SAFETY: as above.
+    [first, unsafe { v128_load(second.cast()) }]
 }
 
 /// Implements [`Lanes`] for sums in two vectors, with `$one` step that adds to one of them.
 macro_rules! lanes {
     ($name:ident, zero $zero:expr, add($s:ident, $x:ident, $y:ident) $add:expr) => {
         struct $name;
-        #[expect(clippy::inline_always, reason = "part of a kernel")]
         impl Lanes for $name {
             type Sum = [v128; 2];
             type A = v128;
@@ -149,12 +151,16 @@ impl Lanes for Pairs {
     #[inline(always)]
     unsafe fn a(a: *const u32) -> [v128; 2] {
         // SAFETY: the caller's promise.
-        [0, 1].map(|i| unsafe { v128_load32_splat(a.add(i)) })
+        let next = unsafe { a.add(1) };
+        // SAFETY: as above.
+        [a, next].map(|a| unsafe { v128_load32_splat(a) })
     }
     #[inline(always)]
     unsafe fn b(b: *const u8, _stride: usize) -> [[v128; 2]; 2] {
         // SAFETY: the caller's promise.
-        [0, 32].map(|i| unsafe { load(b.add(i)) })
+        let next = unsafe { b.add(32) };
+        // SAFETY: as above.
+        [b, next].map(|b| unsafe { load(b) })
     }
     #[inline(always)]
     fn add(sum: [v128; 2], a: [v128; 2], b: [[v128; 2]; 2], ones: v128) -> [v128; 2] {
