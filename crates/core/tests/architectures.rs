@@ -58,10 +58,11 @@ fn config_reads_the_shapes_of_other_families() {
     ] {
         let config = Config::read(&weights(&dims, ""), json).unwrap();
         let Vision::Vit(layers, width, patch_size) = dims.vision else { unreachable!() };
-        let vision = Vit { layers, width, heads: width / HEAD, patch_size, activation };
+        let vision =
+            Vit { layers, width, heads: width / HEAD, mlp: 4 * width, patch_size, activation };
         assert_eq!(config.vision, config::Vision::Vit(vision), "{name}");
         let (layers, width) = dims.text;
-        let text = config::Text { layers, width, heads: width / HEAD, activation };
+        let text = config::Text { layers, width, heads: width / HEAD, mlp: 4 * width, activation };
         assert_eq!(config.text, text, "{name}");
         let sizes = (config.image_size, config.embed_dim, config.context_length);
         assert_eq!(sizes, (dims.image_size, dims.embed_dim, dims.context_length), "{name}");
@@ -75,6 +76,35 @@ fn config_reads_the_shapes_of_other_families() {
         let config = Config::read(&weights(&dims, ""), "").unwrap();
         assert_eq!(config.vision, config::Vision::Resnet(Resnet { layers, width, heads }));
         assert_eq!(config.image_size, dims.image_size);
+    }
+}
+
+/// LAION's largest: heads 80, 88 and 104 wide, MLPs of other than four widths.
+#[test]
+fn config_reads_the_heads_and_mlps_of_the_largest_models() {
+    for (name, vision, text, [head, mlp]) in [
+        ("ViT-H-14", [2, 1280], [2, 1024], [80, 5120]),
+        ("ViT-g-14", [2, 1408], [2, 1024], [88, 6144]),
+        ("ViT-bigG-14", [2, 1664], [2, 1280], [104, 8192]),
+    ] {
+        let heads = text[1] / 64;
+        let json = serde_json::json!({"model_cfg": {"embed_dim": 1024,
+            "vision_cfg": {"layers": 2, "width": vision[1], "head_width": head, "patch_size": 14},
+            "text_cfg": {"layers": 2, "width": text[1], "heads": heads}}});
+        let dims = vit(224, 14, vision, text, 1024);
+        let weights = weights(&dims, "").with_mlp("visual.transformer", mlp);
+        let config = Config::read(&weights, &json.to_string()).unwrap();
+        let config::Vision::Vit(vit) = &config.vision else { panic!("{name} is a ViT") };
+        assert_eq!((vit.heads, vit.mlp), (vision[1] / head, mlp), "{name}");
+        assert_eq!((config.text.heads, config.text.mlp), (heads, 4 * text[1]), "{name}");
+        let all: usize = weights.shapes().values().map(|of| of.iter().product::<usize>()).sum();
+        assert_eq!(config.parameters(49408), all, "{name}");
+    }
+    let dims = vit(32, 8, [2, 128], [2, 64], 64);
+    for heads in [32, 128, 3] {
+        let json = serde_json::json!({"vision_config": {"num_attention_heads": heads}});
+        let got = Config::read(&weights(&dims, ""), &json.to_string());
+        assert!(matches!(got, Err(cocoop_core::Error::Model { .. })), "{heads} heads: {got:?}");
     }
 }
 
@@ -96,6 +126,7 @@ struct Mixed {
     clip: Clip,
     vision: Activation,
     text: Activation,
+    heads: [usize; 2],
 }
 
 const MIXED: Dims = Dims {
@@ -106,14 +137,19 @@ const MIXED: Dims = Dims {
     context_length: 24,
 };
 
-fn mixed(vision: Activation, text: Activation) -> Mixed {
+/// Heads, and lengths of rows inside the MLPs, of the image tower and the text tower: the usual ones, and others.
+const SHAPES: [[[usize; 2]; 2]; 2] = [[[2, 1], [512, 256]], [[4, 8], [648, 200]]];
+
+fn mixed((vision, text): (Activation, Activation), [heads, mlp]: [[usize; 2]; 2]) -> Mixed {
     let name = |activation| if activation == Gelu { "gelu" } else { "quick_gelu" };
     let json = serde_json::json!({
-        "vision_config": {"hidden_act": name(vision)}, "text_config": {"hidden_act": name(text)}
+        "vision_config": {"hidden_act": name(vision), "num_attention_heads": heads[0]},
+        "text_config": {"hidden_act": name(text), "num_attention_heads": heads[1]}
     });
-    let weights = Arc::new(weights(&MIXED, ""));
+    let weights = weights(&MIXED, "").with_mlp("visual.transformer", mlp[0]);
+    let weights = Arc::new(weights.with_mlp("transformer", mlp[1]));
     let clip = Clip::load(Cpu, Arc::<Synthetic>::clone(&weights), &json.to_string()).unwrap();
-    let mut mixed = Mixed { weights, tokens: Vec::new(), clip, vision, text };
+    let mut mixed = Mixed { weights, tokens: Vec::new(), clip, vision, text, heads };
     mixed.tokens = mixed.get("token_embedding.weight");
     mixed
 }
@@ -159,11 +195,13 @@ impl Mixed {
     }
 
     fn transformer(&self, mut x: Rows, prefix: &str, act: Activation, causal: bool) -> Rows {
+        let heads = self.heads[usize::from(causal)];
         for i in 0..2 {
             let name = |leaf: &str| format!("{prefix}transformer.resblocks.{i}.{leaf}");
             let qkv = self.linear(&self.norm(&x, &name("ln_1")), &name("attn.in_proj_"));
-            let attended = (0..x.len())
-                .map(|row| attend(&qkv[..if causal { row + 1 } else { x.len() }], &qkv[row]));
+            let attended = (0..x.len()).map(|row| {
+                attend(&qkv[..if causal { row + 1 } else { x.len() }], &qkv[row], heads)
+            });
             let attended = attended.collect();
             add(&mut x, &self.linear(&attended, &name("attn.out_proj.")));
             let mut wide = self.linear(&self.norm(&x, &name("ln_2")), &name("mlp.c_fc."));
@@ -226,20 +264,21 @@ fn add(x: &mut Rows, y: &Rows) {
 }
 
 /// What `own` sees of the rows `qkv`, head after head.
-fn attend(qkv: &[Vec<f64>], own: &[f64]) -> Vec<f64> {
+fn attend(qkv: &[Vec<f64>], own: &[f64], heads: usize) -> Vec<f64> {
     let width = own.len() / 3;
+    let len = width / heads;
     let head = |start: usize| {
-        let part = |row: &[f64], third: usize| row[third * width + start..][..HEAD].to_vec();
-        let weights: Vec<f64> =
-            qkv.iter().map(|row| (dot(&part(own, 0), &part(row, 1)) / 8.0).exp()).collect();
-        let mut sum = vec![0.0; HEAD];
+        let part = |row: &[f64], third: usize| row[third * width + start..][..len].to_vec();
+        let score = |row: &Vec<f64>| dot(&part(own, 0), &part(row, 1)) / (len as f64).sqrt();
+        let weights: Vec<f64> = qkv.iter().map(|row| score(row).exp()).collect();
+        let mut sum = vec![0.0; len];
         for (weight, row) in weights.iter().zip(qkv) {
             sum.iter_mut().zip(part(row, 2)).for_each(|(sum, v)| *sum += weight * v);
         }
         let total: f64 = weights.iter().sum();
         sum.into_iter().map(move |x| x / total)
     };
-    (0..width).step_by(HEAD).flat_map(head).collect()
+    (0..width).step_by(len).flat_map(head).collect()
 }
 
 /// What `x` is multiplied by: sigmoid(1.702·x), or Φ(x) by its series around 0.
@@ -262,6 +301,11 @@ const CLASSES: [&str; 3] = ["dog", "red panda", "red square"];
 const KINDS: [(Activation, Activation); 4] =
     [(QuickGelu, QuickGelu), (Gelu, Gelu), (QuickGelu, Gelu), (Gelu, QuickGelu)];
 
+/// Every pair of activations, and other heads and MLPs.
+fn cases() -> impl Iterator<Item = ((Activation, Activation), [[usize; 2]; 2])> {
+    KINDS.into_iter().map(|kind| (kind, SHAPES[0])).chain([(KINDS[0], SHAPES[1])])
+}
+
 fn relative_error(ours: &[f32], exact: &[f64]) -> f64 {
     assert_eq!(ours.len(), exact.len());
     let largest = exact.iter().fold(0f64, |max, x| max.max(x.abs()));
@@ -272,8 +316,8 @@ fn relative_error(ours: &[f32], exact: &[f64]) -> f64 {
 fn features_of_either_activation_agree_with_f64() {
     let pixels = image(3, 32);
     let mut all = Vec::new();
-    for (vision, text) in KINDS {
-        let model = mixed(vision, text);
+    for ((vision, text), shape) in cases() {
+        let model = mixed((vision, text), shape);
         let mut ours = Vec::new();
         let tower = model.clip.image().unwrap();
         tower.encode(&Cpu, &mut Workspace::inference(), &mut ours, &pixels);
@@ -287,8 +331,8 @@ fn features_of_either_activation_agree_with_f64() {
 
 #[test]
 fn gradients_of_learned_vectors_through_either_activation_agree_with_f64() {
-    for (vision, text) in KINDS {
-        let model = mixed(vision, text);
+    for ((vision, text), shape) in cases() {
+        let model = mixed((vision, text), shape);
         let ctx: Vec<f32> = Learner::random_ctx(3, 64, 7);
         let learner = Learner::new(ctx.clone(), 3, 64, false, None);
         let names = CLASSES.map(String::from);

@@ -110,7 +110,7 @@ impl<O: Ops> Workspace<O> {
 }
 
 impl<O: Ops> Transformer<O> {
-    /// Reads `layers` blocks named `{prefix}.resblocks.{i}`.
+    /// Reads `layers` blocks named `{prefix}.resblocks.{i}`; `mlp` is the length of a row inside their MLPs.
     /// # Errors
     /// Of [`Weights::get`]: a tensor is missing or has another shape.
     pub fn load(
@@ -119,6 +119,7 @@ impl<O: Ops> Transformer<O> {
         prefix: &str,
         layers: usize,
         heads: Heads,
+        mlp: usize,
         activation: Activation,
     ) -> Result<Self> {
         let width = heads.width;
@@ -142,8 +143,8 @@ impl<O: Ops> Transformer<O> {
                 key_value: ops.new_linear(qkv(width..3 * width)?, Some(kv_bias)),
                 out: linear("attn.out_proj", width, width)?,
                 ln_2: norm("ln_2")?,
-                fc: linear("mlp.c_fc", 4 * width, width)?,
-                proj: linear("mlp.c_proj", width, 4 * width)?,
+                fc: linear("mlp.c_fc", mlp, width)?,
+                proj: linear("mlp.c_proj", width, mlp)?,
             })
         };
         #[cfg(feature = "parallel")]

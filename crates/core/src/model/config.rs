@@ -6,10 +6,11 @@ use super::stated;
 use super::tensors::tensors;
 use super::weights::{TOKEN_TABLE, Weights};
 use crate::input::transform::{CLIP, Normalization};
-use crate::kernels::attention::HEAD;
+use crate::kernels::attention::{HEAD, HEAD_MULTIPLE, MAX_HEAD};
 use crate::ops::Activation;
 use crate::{Error, Result};
 use serde::Serialize;
+use std::ops::RangeInclusive;
 
 /// More blocks than any CLIP has.
 const MAX_LAYERS: usize = 1000;
@@ -48,8 +49,11 @@ pub struct Vit {
     pub layers: usize,
     /// Length of a row.
     pub width: usize,
-    /// Attention heads, 64 wide each.
+    /// Attention heads.
     pub heads: usize,
+    /// Length of a row inside the MLPs, four widths in most models.
+    #[serde(skip)]
+    pub mlp: usize,
     /// Side of a patch, pixels.
     pub patch_size: usize,
     /// Of its MLPs.
@@ -74,8 +78,11 @@ pub struct Text {
     pub layers: usize,
     /// Length of a row: `ctx_dim`.
     pub width: usize,
-    /// Attention heads, 64 wide each.
+    /// Attention heads.
     pub heads: usize,
+    /// As of the image tower.
+    #[serde(skip)]
+    pub mlp: usize,
     /// Of its MLPs.
     pub activation: Activation,
 }
@@ -96,10 +103,11 @@ impl Config {
                 layers: 0,
                 width: 0,
                 heads: 0,
+                mlp: 0,
                 patch_size: 0,
                 activation: Activation::QuickGelu,
             }),
-            text: Text { layers: 0, width: 0, heads: 0, activation: Activation::QuickGelu },
+            text: Text { layers: 0, width: 0, heads: 0, mlp: 0, activation: Activation::QuickGelu },
             normalization: CLIP,
         };
         let text = any([TOKEN_TABLE, "ln_final.weight", "text_projection"]);
@@ -122,20 +130,17 @@ impl Config {
             config.context_length = shape(weights, "positional_embedding", 2)?[0];
             let width = head_multiple(shape(weights, "ln_final.weight", 1)?[0])?;
             let layers = blocks(weights, "transformer.resblocks", "ln_1.weight")?;
-            config.text = Text { layers, width, heads: width / HEAD, ..config.text };
+            let mlp = mlp(weights, "transformer")?;
+            config.text = Text { layers, width, heads: width / HEAD, mlp, ..config.text };
         }
         if let Some(stated) = stated::read(json)? {
             stated.settle(&mut config)?;
         }
-        let vision = match &config.vision {
-            Vision::Vit(tower) => (tower.width, tower.heads),
-            Vision::Resnet(tower) => (REDUCTION * tower.width, tower.heads),
-        };
-        let towers = [vision, (config.text.width, config.text.heads)];
-        if let Some((width, heads)) = towers.iter().find(|(width, heads)| heads * HEAD != *width) {
-            let why = format!("{heads} heads in a width of {width}, expected {HEAD} wide ones");
-            return Err(Error::Model { why });
+        match &config.vision {
+            Vision::Vit(tower) => fits(tower.width, tower.heads, HEAD_MULTIPLE..=MAX_HEAD)?,
+            Vision::Resnet(tower) => fits(REDUCTION * tower.width, tower.heads, HEAD..=HEAD)?,
         }
+        fits(config.text.width, config.text.heads, HEAD_MULTIPLE..=MAX_HEAD)?;
         Ok(config)
     }
 
@@ -157,6 +162,7 @@ impl Vision {
                 layers: blocks(weights, "visual.transformer.resblocks", "ln_1.weight")?,
                 width,
                 heads: width / HEAD,
+                mlp: mlp(weights, "visual.transformer")?,
                 patch_size: conv[3],
                 activation: Activation::QuickGelu,
             }));
@@ -205,7 +211,29 @@ fn blocks(weights: &dyn Weights, prefix: &str, leaf: &str) -> Result<usize> {
     }
 }
 
-/// `width` if it is one or more whole heads.
+/// The length of a row inside the MLPs of a transformer.
+fn mlp(weights: &dyn Weights, transformer: &str) -> Result<usize> {
+    Ok(shape(weights, &format!("{transformer}.resblocks.0.mlp.c_fc.weight"), 2)?[0])
+}
+
+/// Whether attention computes so many heads in such a width; a tower that is not there has none.
+fn fits(width: usize, heads: usize, lengths: RangeInclusive<usize>) -> Result<()> {
+    let length = width.checked_div(heads).unwrap_or(0);
+    if width == 0
+        || length * heads == width
+            && lengths.contains(&length)
+            && length.is_multiple_of(HEAD_MULTIPLE)
+    {
+        return Ok(());
+    }
+    let (least, most) = lengths.into_inner();
+    let why = format!(
+        "{heads} heads in a width of {width}, expected heads that are {least} to {most} wide, a multiple of {HEAD_MULTIPLE}"
+    );
+    Err(Error::Model { why })
+}
+
+/// `width` if it is one or more whole heads of the usual width.
 fn head_multiple(width: usize) -> Result<usize> {
     if width == 0 || !width.is_multiple_of(HEAD) {
         let why = format!("width {width} is no multiple of the head width {HEAD}");

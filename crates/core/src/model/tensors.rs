@@ -24,7 +24,7 @@ pub fn tensors(config: &Config, tokens: usize) -> Vec<(String, Vec<usize>)> {
             add("visual.proj", &[width, *embed_dim]);
             norm(&mut add, "visual.ln_pre", width);
             norm(&mut add, "visual.ln_post", width);
-            blocks(&mut add, "visual.transformer", vit.layers, width);
+            blocks(&mut add, "visual.transformer", vit.layers, width, vit.mlp);
         }
         Vision::Resnet(tower) => resnet(&mut add, tower, *image_size, *embed_dim),
     }
@@ -33,7 +33,7 @@ pub fn tensors(config: &Config, tokens: usize) -> Vec<(String, Vec<usize>)> {
         add("positional_embedding", &[*context_length, text.width]);
         add("text_projection", &[text.width, *embed_dim]);
         norm(&mut add, "ln_final", text.width);
-        blocks(&mut add, "transformer", text.layers, text.width);
+        blocks(&mut add, "transformer", text.layers, text.width, text.mlp);
     }
     all
 }
@@ -43,7 +43,13 @@ fn norm(add: &mut impl FnMut(&str, &[usize]), name: &str, width: usize) {
     add(&format!("{name}.bias"), &[width]);
 }
 
-fn blocks(add: &mut impl FnMut(&str, &[usize]), prefix: &str, layers: usize, width: usize) {
+fn blocks(
+    add: &mut impl FnMut(&str, &[usize]),
+    prefix: &str,
+    layers: usize,
+    width: usize,
+    mlp: usize,
+) {
     for i in 0..layers {
         let name = |leaf: &str| format!("{prefix}.resblocks.{i}.{leaf}");
         norm(add, &name("ln_1"), width);
@@ -54,8 +60,8 @@ fn blocks(add: &mut impl FnMut(&str, &[usize]), prefix: &str, layers: usize, wid
         };
         linear("attn.", "in_proj_weight", "in_proj_bias", 3 * width, width);
         linear("attn.out_proj.", "weight", "bias", width, width);
-        linear("mlp.c_fc.", "weight", "bias", 4 * width, width);
-        linear("mlp.c_proj.", "weight", "bias", width, 4 * width);
+        linear("mlp.c_fc.", "weight", "bias", mlp, width);
+        linear("mlp.c_proj.", "weight", "bias", width, mlp);
     }
 }
 

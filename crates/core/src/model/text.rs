@@ -71,6 +71,7 @@ impl<O: Ops> Text<O> {
                 "transformer",
                 config.text.layers,
                 Heads { width, head: width / config.text.heads },
+                config.text.mlp,
                 config.text.activation,
             )?,
             ln_final: load_norm(ops, weights, "ln_final", width)?,

@@ -44,6 +44,7 @@ impl<O: Ops> VisionTransformer<O> {
                 "visual.transformer",
                 shape.layers,
                 Heads { width, head: width / shape.heads },
+                shape.mlp,
                 shape.activation,
             )?,
             ln_post: load_norm(ops, weights, "visual.ln_post", width)?,

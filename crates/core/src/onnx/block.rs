@@ -12,6 +12,8 @@ pub(super) struct Transformer<'a> {
     pub layers: usize,
     pub width: usize,
     pub heads: usize,
+    /// Length of a row inside the MLPs.
+    pub mlp: usize,
     pub activation: Activation,
     /// (sequence, sequence), added to the scores.
     pub mask: Option<&'a str>,
@@ -29,9 +31,9 @@ impl Transformer<'_> {
             let attended = self.attention(graph, &normed, &name("attn"))?;
             let x = graph.op("Add", &[&x, &attended], &[]);
             let normed = graph.norm(&x, &name("ln_2"), width)?;
-            let fc = graph.linear(&normed, &name("mlp.c_fc"), [4 * width, width])?;
+            let fc = graph.linear(&normed, &name("mlp.c_fc"), [self.mlp, width])?;
             let active = self.activation(graph, &fc);
-            let out = graph.linear(&active, &name("mlp.c_proj"), [width, 4 * width])?;
+            let out = graph.linear(&active, &name("mlp.c_proj"), [width, self.mlp])?;
             Ok(graph.op("Add", &[&x, &out], &[]))
         })
     }

@@ -89,6 +89,7 @@ fn tower(graph: &mut Graph, config: &Config, embeds: &str, eot: &str) -> Result<
         layers: config.text.layers,
         width,
         heads: config.text.heads,
+        mlp: config.text.mlp,
         activation: config.text.activation,
         mask: Some(&mask),
     };

@@ -51,6 +51,7 @@ fn transformer(graph: &mut Graph, config: &Config, vit: &Vit, pixels: &str) -> R
         layers: vit.layers,
         width,
         heads: vit.heads,
+        mlp: vit.mlp,
         activation: vit.activation,
         mask: None,
     };

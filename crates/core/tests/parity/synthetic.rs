@@ -76,6 +76,22 @@ impl Synthetic {
     pub fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
         &self.0
     }
+
+    /// The same with rows of another length inside the MLPs of `transformer`.
+    #[allow(dead_code, reason = "only the test of other architectures wants it")]
+    #[must_use]
+    pub fn with_mlp(mut self, transformer: &str, mlp: usize) -> Self {
+        let of_blocks = |name: &&String| name.starts_with(&format!("{transformer}.resblocks."));
+        let names: Vec<String> = self.0.keys().filter(of_blocks).cloned().collect();
+        for name in names {
+            match (name.rsplit_once(".mlp.").map(|(_, leaf)| leaf), self.0.get_mut(&name)) {
+                (Some("c_fc.weight" | "c_fc.bias"), Some(shape)) => shape[0] = mlp,
+                (Some("c_proj.weight"), Some(shape)) => shape[1] = mlp,
+                _ => {}
+            }
+        }
+        self
+    }
 }
 
 impl Weights for Synthetic {

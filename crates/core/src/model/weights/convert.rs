@@ -200,18 +200,19 @@ impl<'a> Conversion<'a> {
 
     fn hugging_face_config(&self) -> Value {
         let Config { image_size, embed_dim, context_length, vision, text, .. } = &self.config;
-        let tower = |kind: &str, layers: usize, width: usize, heads: usize, act: Activation| {
-            json!({
-                "model_type": kind,
-                "hidden_size": width,
-                "intermediate_size": 4 * width,
-                "num_hidden_layers": layers,
-                "num_attention_heads": heads,
-                "hidden_act": act,
-                "layer_norm_eps": 1e-5,
-                "projection_dim": embed_dim,
-            })
-        };
+        let tower =
+            |kind: &str, layers: usize, [width, heads, mlp]: [usize; 3], act: Activation| {
+                json!({
+                    "model_type": kind,
+                    "hidden_size": width,
+                    "intermediate_size": mlp,
+                    "num_hidden_layers": layers,
+                    "num_attention_heads": heads,
+                    "hidden_act": act,
+                    "layer_norm_eps": 1e-5,
+                    "projection_dim": embed_dim,
+                })
+            };
         let Normalization { mean, std } = self.config.normalization;
         let mut config = json!({
             "architectures": ["CLIPModel"],
@@ -227,16 +228,24 @@ impl<'a> Conversion<'a> {
         if let Vision::Vit(vit) = vision
             && vit.layers > 0
         {
-            let mut vision =
-                tower("clip_vision_model", vit.layers, vit.width, vit.heads, vit.activation);
+            let mut vision = tower(
+                "clip_vision_model",
+                vit.layers,
+                [vit.width, vit.heads, vit.mlp],
+                vit.activation,
+            );
             vision["image_size"] = json!(image_size);
             vision["patch_size"] = json!(vit.patch_size);
             vision["num_channels"] = json!(3);
             config["vision_config"] = vision;
         }
         if text.layers > 0 {
-            let mut tower =
-                tower("clip_text_model", text.layers, text.width, text.heads, text.activation);
+            let mut tower = tower(
+                "clip_text_model",
+                text.layers,
+                [text.width, text.heads, text.mlp],
+                text.activation,
+            );
             tower["max_position_embeddings"] = json!(context_length);
             tower["vocab_size"] = json!(tokenizer::EOT + 1);
             tower["bos_token_id"] = json!(tokenizer::EOT - 1);
@@ -260,6 +269,7 @@ impl<'a> Conversion<'a> {
                 "layers": vit.layers,
                 "width": vit.width,
                 "head_width": vit.width / vit.heads,
+                "mlp_ratio": vit.mlp as f64 / vit.width as f64,
                 "patch_size": vit.patch_size,
             }),
             Vision::Resnet(Resnet { layers, width, heads }) => json!({
@@ -282,6 +292,7 @@ impl<'a> Conversion<'a> {
                 "width": text.width,
                 "heads": text.heads,
                 "layers": text.layers,
+                "mlp_ratio": text.mlp as f64 / text.width as f64,
             });
         }
         if self.target.names == Family::CustomText {
