@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "the rest is for the tests")]
 mod synthetic;
 
+mod host;
+
 use cocoop_core::kernels::conv::Window;
 use cocoop_core::kernels::{Isa, attention};
 use cocoop_core::model::block::Workspace;
@@ -178,40 +180,4 @@ fn measure(clip: &Clip<Timed>, name: &str, mut work: impl FnMut()) {
     let line =
         json!({"name": name, "isa": isa, "ms": all[middle], "spread": spread, "parts": parts});
     host::print(&line.to_string());
-}
-
-/// A clock and a line of output, which wasm32-unknown-unknown has only from its host.
-#[cfg(not(target_arch = "wasm32"))]
-mod host {
-    use std::sync::OnceLock;
-    use std::time::Instant;
-
-    pub fn nanoseconds() -> u64 {
-        static START: OnceLock<Instant> = OnceLock::new();
-        START.get_or_init(Instant::now).elapsed().as_nanos() as u64
-    }
-
-    pub fn print(line: &str) {
-        println!("{line}");
-    }
-}
-
-#[cfg(target_arch = "wasm32")]
-mod host {
-    mod imported {
-        #[link(wasm_import_module = "host")]
-        unsafe extern "C" {
-            pub safe fn milliseconds() -> f64;
-            pub unsafe fn print(text: *const u8, len: usize);
-        }
-    }
-
-    pub fn nanoseconds() -> u64 {
-        (imported::milliseconds() * 1e6) as u64
-    }
-
-    pub fn print(line: &str) {
-        // SAFETY: the host reads these bytes before it returns.
-        unsafe { imported::print(line.as_ptr(), line.len()) }
-    }
 }

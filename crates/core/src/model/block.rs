@@ -178,10 +178,7 @@ impl<O: Ops> Transformer<O> {
                 ops.gather(&mut saved.mid, &saved.x, &plan.ends, self.heads.width);
             } else {
                 ops.linear(&mut saved.q, h, &block.query, false);
-                match sets {
-                    1 => swap(&mut saved.mid, &mut saved.x), // nothing reads it again
-                    _ => ops.copy(&mut saved.mid, &saved.x),
-                }
+                ops.copy(&mut saved.mid, &saved.x);
             }
             let attention = if last { &plan.last } else { &plan.all };
             ops.attention(attended, &saved.q, &saved.kv, attention, self.heads);
@@ -189,10 +186,7 @@ impl<O: Ops> Transformer<O> {
             ops.layer_norm(h, &saved.mid, &block.ln_2);
             ops.linear(&mut saved.fc, h, &block.fc, false);
             ops.activation(wide, &saved.fc, self.activation);
-            match sets {
-                1 => swap(x, &mut saved.mid),
-                _ => ops.copy(x, &saved.mid),
-            }
+            ops.copy(x, &saved.mid);
             ops.linear(x, wide, &block.proj, true);
         }
     }
