@@ -73,34 +73,9 @@ const parts = [
     build: async () => {
       rmSync(join(root, name, 'dist'), { recursive: true, force: true })
       await run(bin('tsc'), ['-p', `${name}/tsconfig.build.json`])
-      if (name === 'ts') await bundle(name)
     },
   })),
 ]
-
-/**
- * The modules that a package exports, each with what they share in chunks and with the parts of zod that they use: to import
- * zod's 80 files takes Node.js longer than to start the engine.
- */
-async function bundle(name) {
-  const { exports } = JSON.parse(readFileSync(join(root, name, 'package.json'), 'utf8'))
-  const files = JSON.stringify(exports).match(/\.\/dist\/[\w-]+(?=\.js)/g)
-  const { build } = await import('esbuild')
-  await build({
-    absWorkingDir: join(root, name),
-    entryPoints: [...new Set(files)].map((file) => file.replace('./dist', 'src') + '.ts'),
-    outdir: 'dist',
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'neutral',
-    mainFields: ['module', 'main'],
-    external: ['node:*', 'cocoop-*', 'onnxruntime-*'],
-    target: 'es2023',
-    sourcemap: true,
-    logLevel: 'error',
-  })
-}
 
 /**
  * wasm-pack, then wasm-opt with the features that the module says it uses; the glue is the same for both modules.

@@ -49,9 +49,10 @@ it('takes at most 110 MB', async () => {
   await using native = await Classifier.load(pack, bundle, { engine: await nativeEngine() })
   const theirs = (await native.classify(jpeg, { topK: 20 })).predictions
   // Within what quantisation itself changes: an activation on the border of two of its steps is rounded either way, as the
-  // last bit of the f32 sums before it has it, and these differ between instruction sets.
+  // last bit of the f32 sums before it has it, and these differ between instruction sets. Features then have a cosine of
+  // 0.9997 (docs/engine.md), which lets one with a class differ by up to 0.02; with wrong weights it is 0.1 and more.
   for (const { index, cosine } of predictions) {
     const other = theirs.find((prediction) => prediction.index === index)?.cosine ?? Number.NaN
-    expect(Math.abs(cosine - other)).toBeLessThan(5e-3)
+    expect(Math.abs(cosine - other)).toBeLessThan(2e-2)
   }
 })
