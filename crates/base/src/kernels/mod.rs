@@ -105,6 +105,15 @@ macro_rules! for_each_isa {
 }
 pub(crate) use for_each_isa;
 
+/// So many zero bytes, or nothing if the host does not give them. It is here because a loop that fills memory is made one
+/// instruction only where code is compiled for speed.
+pub fn zeros(len: usize) -> Option<Vec<u8>> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(len).ok()?;
+    zeros.resize(len, 0);
+    Some(zeros)
+}
+
 /// Calls `work(first_row, rows)` for consecutive groups of rows of `out` (each `width` long), on all cores where the
 /// `parallel` feature is on and there are at least two groups of `grain` rows. Each row is written by one call, so the
 /// result does not depend on the number of threads.

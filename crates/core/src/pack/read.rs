@@ -2,6 +2,7 @@
 //! which shards are streamed); weights then point into them. Rows of the token table are kept one by one.
 
 use super::format::{ALIGN, Format, KEY_VALUE, Manifest, Shard, TOKEN_IDS, Tensor, Tower};
+use crate::kernels;
 use crate::kernels::gemm::Packed;
 use crate::model::clip::hex;
 use crate::model::weights::{TOKEN_TABLE, Weights, to_f32};
@@ -80,9 +81,7 @@ impl Aligned {
     /// [`Error::Memory`] if the host does not give so much.
     pub fn new(len: usize) -> Result<Self> {
         let room = len + ALIGN as usize;
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(room).map_err(|_| Error::Memory { bytes: room as u64 })?;
-        memory.resize(room, 0);
+        let memory = kernels::zeros(room).ok_or(Error::Memory { bytes: room as u64 })?;
         let start =
             memory.as_ptr().addr().next_multiple_of(ALIGN as usize) - memory.as_ptr().addr();
         Ok(Self { memory, range: start..start + len })
