@@ -130,39 +130,11 @@ mod peak {
         }
     }
 
-    #[cfg(all(target_feature = "simd128", target_feature = "relaxed-simd"))]
-    use wasm::{lanes, run};
-    #[cfg(all(target_feature = "simd128", target_feature = "relaxed-simd"))]
-    mod wasm {
-        use super::{ROUNDS, SUMS};
-        use core::arch::wasm32::{f32x4_extract_lane, f32x4_relaxed_madd, f32x4_splat};
-        use std::hint::black_box;
-
-        pub fn lanes() -> Option<usize> {
-            Some(4)
-        }
-
-        pub fn run() -> f32 {
-            let x = f32x4_splat(black_box(0.999));
-            let mut sums = [x; SUMS];
-            for _ in 0..ROUNDS {
-                sums = sums.map(|sum| f32x4_relaxed_madd(sum, x, x));
-            }
-            sums.into_iter().map(|sum| f32x4_extract_lane::<0>(sum)).sum()
-        }
-    }
-
-    #[cfg(not(any(
-        target_arch = "x86_64",
-        all(target_feature = "simd128", target_feature = "relaxed-simd")
-    )))]
+    #[cfg(not(target_arch = "x86_64"))]
     fn lanes() -> Option<usize> {
         None
     }
-    #[cfg(not(any(
-        target_arch = "x86_64",
-        all(target_feature = "simd128", target_feature = "relaxed-simd")
-    )))]
+    #[cfg(not(target_arch = "x86_64"))]
     fn run() -> f32 {
         0.0
     }
