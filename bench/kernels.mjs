@@ -1,8 +1,7 @@
 /**
  * How many billions of operations per second the matrix products reach on one core, natively and in WASM, and what share that is
- * of what the machine gives: multiply-adds of floats in registers, measured beside each figure; of bytes 8/3 of them, as two vectors
- * of bytes take three multiplications where no instruction does it at once. WASM's vectors have four lanes: its peak is that
- * part of the native one. `npm run bench -- kernels [--json]`
+ * of what the machine gives: multiply-adds of floats in registers, measured beside each figure; of bytes four times as many, or
+ * 8/3 where no instruction sums their products. WASM's vectors have four lanes: its peak is that part of the native one. `npm run bench -- kernels [--json]`
  */
 import { runExample } from './lib/example.mjs'
 

@@ -4,7 +4,7 @@
  * Decoding is in all times. Runs alternate; figures are medians, `spread` the middle half of the ratios over their median.
  * `npm run bench -- onnx [--json] [--model DIR] [--runs 15]`
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -22,9 +22,10 @@ const { values } = parseArgs({
   },
 })
 web.env.wasm.numThreads = 1
+const config = join(values.model, 'config.json')
 const files = {
   weights: readFileSync(join(values.model, 'model.safetensors')),
-  config: readFileSync(join(values.model, 'config.json'), 'utf8'),
+  config: existsSync(config) ? readFileSync(config, 'utf8') : '', // OpenAI's own files have none
 }
 const picture = readFileSync(join(root, 'fixtures/preprocess/in/jpeg_640x427_q90.jpg'))
 const classnames = 'black blue red green white grey brown pink orange yellow'

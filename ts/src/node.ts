@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { urls } from 'cocoop-wasm/urls'
-import * as z from 'zod'
+import { z } from 'zod'
 import { type Classifier as Base, classifierOn } from './classifier.ts'
 import type { Engine } from './engine.ts'
 import { CocoopError, messageOf } from './errors.ts'

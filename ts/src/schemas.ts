@@ -1,5 +1,5 @@
 /** What crosses the doors, the store and HTTP as JSON. Fields are snake_case, as in the files; every object is strict. */
-import * as z from 'zod'
+import { z } from 'zod'
 import { CocoopError, type ErrorCode } from './errors.ts'
 
 /** SHA-256 in lower-case hexadecimal. */

@@ -23,8 +23,6 @@ const SHAPES: [(usize, usize, usize); 8] = [
 ];
 /// How long one shape is measured in one format, nanoseconds; the best run counts.
 const TIME: u64 = 300_000_000;
-/// Without a dot product of bytes, two vectors of them take three multiplications where floats take eight.
-const BYTES_PER_FLOAT: f64 = 8.0 / 3.0;
 
 fn main() {
     let isa = Isa::get().name();
@@ -46,7 +44,7 @@ fn main() {
             // Beside each figure, as the machine gives more at one time than at another.
             let peak = peak::gflops().map(|floats| match format {
                 Format::F32 | Format::F16 => floats,
-                Format::Q8 | Format::Q4 => floats * BYTES_PER_FLOAT / planes as f64,
+                Format::Q8 | Format::Q4 => floats * peak::bytes_per_float() / planes as f64,
             });
             let gops = 2e-9 * (m * k * n) as f64 / seconds;
             let shape = format!("{m}x{k}x{n}");
@@ -83,6 +81,16 @@ mod peak {
             std::hint::black_box(run());
         });
         Some(2e-9 * (ROUNDS * SUMS * lanes) as f64 / seconds)
+    }
+
+    /// How many products of bytes the machine computes in the time of one of floats. Two vectors of bytes take two
+    /// multiplications where one instruction sums their products, three where none does; as many floats take eight.
+    pub fn bytes_per_float() -> f64 {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avxvnni") || is_x86_feature_detected!("avx512vnni") {
+            return 4.0;
+        }
+        8.0 / 3.0
     }
 
     /// Sums that do not wait for each other.

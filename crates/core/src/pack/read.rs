@@ -2,8 +2,7 @@
 //! which shards are streamed); weights then point into them. Rows of the token table are kept one by one.
 
 use super::format::{ALIGN, Format, KEY_VALUE, Manifest, Shard, TOKEN_IDS, Tensor, Tower};
-use crate::kernels;
-use crate::kernels::gemm::Packed;
+use crate::kernels::{self, gemm::Packed};
 use crate::model::clip::hex;
 use crate::model::weights::{TOKEN_TABLE, Weights, to_f32};
 use crate::ops::Matrix;
