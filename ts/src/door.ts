@@ -130,7 +130,8 @@ export abstract class DoorEngine<Door extends RawDoor> implements Engine {
   protected abstract loadPack(pack: Pack, options: LoadModelOptions): Promise<EngineModel>
 
   /** @throws CocoopError `out_of_memory_budget` with the numbers; `bad_pack` and the other words of bad manifests */
-  protected checkBudget(pack: Pack, towers: Iterable<Tower>, limit = Number.POSITIVE_INFINITY): void {
+  protected checkBudget(pack: Pack, towers: Iterable<Tower>, limit: number | undefined): void {
+    if (limit === undefined) return
     const json = this.call.sync(() => this.door.packMemory(pack.json))
     const { vision, text, work } = parseJson(PackMemory, json, 'pack memory', 'internal')
     const wanted = new Set(towers)

@@ -125,7 +125,7 @@ export class NativeEngine extends DoorEngine<Addon> {
   protected async loadPack(pack: Pack, { signal }: LoadModelOptions): Promise<NativeModel> {
     const shards = await each(pack.manifest.shards, async (shard) => {
       throwIfCancelled(signal)
-      return pack.path(shard) ?? (await pack.get(shard))
+      return (await pack.path(shard)) ?? (await pack.get(shard))
     })
     return new NativeModel(await this.call(undefined, () => this.door.Model.loadPack(pack.json, shards)), this.call)
   }

@@ -16,6 +16,7 @@ import {
   type ModelFiles,
   nativeEngine,
   Pack,
+  type Place,
   type Store,
   wasmEngine,
 } from './node.ts'
@@ -48,9 +49,8 @@ const url = () => `http://127.0.0.1:${(server.address() as AddressInfo).port}/8`
 const largest = (a: Float32Array, b: Float32Array) =>
   a.reduce((max, x, i) => Math.max(max, Math.abs(x - (b[i] ?? 1))), 0)
 
-/** A copy of the pack in memory, to be broken. */
-async function copy(): Promise<MemoryStore> {
-  const store = new MemoryStore()
+/** A copy of the pack, to be broken; in memory where no other store is given. */
+async function copy<S extends Store = MemoryStore>(store = new MemoryStore() as Store as S): Promise<S> {
   for (const shard of pack.manifest.shards) await store.put(shard.name, await pack.get(shard))
   await store.put('manifest.json', new TextEncoder().encode(pack.json))
   return store
@@ -100,15 +100,19 @@ describe.each(['napi', 'wasm'] as const)('on %s', (door) => {
       await expect(open()).rejects.toMatchObject({ code: 'missing_tower', message: expect.stringContaining('text') })
   })
 
-  it.each(['missing', 'cut short', 'too long', 'changed'])('a shard that is %s is named', async (what) => {
+  const broken = ['missing', 'cut short', 'too long', 'changed'].flatMap((what) =>
+    ['memory', 'a folder'].map((where) => [what, where] as const),
+  )
+  it.each(broken)('a shard that is %s is named, in %s', async (what, where) => {
     for (const tower of ['vision', 'text'] as const) {
-      const store = await copy()
+      const store: Store = await copy(
+        where === 'memory' ? undefined : new FsStore(await mkdtemp(join(folder, 'copy-'))),
+      )
       const name = `${tower}-0.bin`
       const bytes = (await store.get(name)) as Bytes
       if (what === 'missing') await store.delete(name)
       if (what === 'cut short') await store.put(name, bytes.subarray(0, -1))
-      if (what === 'too long')
-        await store.put(name, Uint8Array.of(...bytes.subarray(0, 9), ...bytes.subarray(9).subarray(0, 9)))
+      if (what === 'too long') await store.put(name, Buffer.concat([bytes, Uint8Array.of(0)]))
       if (what === 'changed')
         await store.put(
           name,
@@ -165,7 +169,7 @@ describe('in WASM', () => {
       get: (target, key) => {
         const value = Reflect.get(target, key)
         if (key !== 'get' && key !== 'stream') return typeof value === 'function' ? value.bind(target) : value
-        return (name: string) => (read.push(name), value.call(target, name))
+        return (name: string, place?: Place) => (read.push(name), value.call(target, name, place))
       },
     })
     const engine = await wasmEngine()

@@ -3,7 +3,7 @@ import type { Bytes, CallOptions } from './engine.ts'
 import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
 import { sha256, streamHasher } from './hash.ts'
 import { PackManifest, type PackShard, parseJson, type Tower } from './schemas.ts'
-import type { Store } from './store.ts'
+import type { Place, Store } from './store.ts'
 
 const MANIFEST = 'manifest.json'
 
@@ -21,8 +21,11 @@ export interface Pack {
   shards(tower: Tower): PackShard[]
   /** The shard of this name. */
   shard(name: string): PackShard
-  /** The file that holds a shard, where the store has files. */
-  path(shard: PackShard): string | undefined
+  /**
+   * The file that holds a shard, where the store has files.
+   * @throws CocoopError `model_not_found` with the shard's name
+   */
+  path(shard: PackShard): Promise<string | undefined>
   /**
    * One whole shard.
    * @throws CocoopError `model_not_found`, `hash_mismatch`, each with the shard's name
@@ -30,16 +33,9 @@ export interface Pack {
   get(shard: PackShard): Promise<Bytes>
   /**
    * Streams a shard to where it is wanted, and proves it.
-   * @param write takes each chunk with its place in the shard, and keeps no reference to it
-   * @param written what lies there afterwards, for hosts that cannot hash a stream
    * @throws CocoopError as {@link get}, `store_unavailable`, `cancelled`
    */
-  read(
-    shard: PackShard,
-    write: (chunk: Uint8Array, offset: number) => void,
-    written: () => Uint8Array,
-    options?: CallOptions,
-  ): Promise<void>
+  read(shard: PackShard, place: Place, options?: CallOptions): Promise<void>
 }
 
 class StoredPack implements Pack {
@@ -67,8 +63,10 @@ class StoredPack implements Pack {
     return found
   }
 
-  path({ name }: PackShard): string | undefined {
-    return this.#store.path?.(this.#prefix + name)
+  async path(shard: PackShard): Promise<string | undefined> {
+    const path = await this.#store.path?.(this.#prefix + shard.name)
+    if (path === null) throw this.#missing(shard)
+    return path
   }
 
   async get(shard: PackShard): Promise<Bytes> {
@@ -79,32 +77,28 @@ class StoredPack implements Pack {
     return bytes
   }
 
-  async read(
-    shard: PackShard,
-    write: (chunk: Uint8Array, offset: number) => void,
-    written: () => Uint8Array,
-    { signal }: CallOptions = {},
-  ): Promise<void> {
+  async read(shard: PackShard, place: Place, { signal }: CallOptions = {}): Promise<void> {
     const hasher = streamHasher()
     let offset = 0
-    for await (const chunk of this.#chunks(shard)) {
+    for await (const chunk of this.#chunks(shard, place)) {
       throwIfCancelled(signal)
       if (offset + chunk.length > shard.bytes) throw this.#length(shard, offset + chunk.length)
-      write(chunk, offset)
+      const there = place(offset)
+      if (chunk.buffer !== there.buffer) there.set(chunk)
       await hasher?.update(chunk)
       offset += chunk.length
     }
     if (offset !== shard.bytes) throw this.#length(shard, offset)
-    this.#verify(shard, hasher ? await hasher.hex() : await sha256(written()))
+    this.#verify(shard, hasher ? await hasher.hex() : await sha256(place(0)))
   }
 
-  async *#chunks(shard: PackShard): AsyncGenerator<Uint8Array> {
+  async *#chunks(shard: PackShard, place: Place): AsyncGenerator<Uint8Array> {
     const key = this.#prefix + shard.name
     if (!this.#store.stream) {
       yield await this.get(shard)
       return
     }
-    const stream = await this.#store.stream(key)
+    const stream = await this.#store.stream(key, place)
     if (!stream) throw this.#missing(shard)
     const reader = stream.getReader()
     let ended = false

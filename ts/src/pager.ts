@@ -97,10 +97,8 @@ export class Pager {
       await each(this.#pack.shards(tower), async (shard) => {
         const address = this.#call.sync(() => reserved.address(shard.name))
         // The memory's buffer is asked for each time: it is another one after the memory has grown.
-        const write = (chunk: Uint8Array, offset: number) =>
-          new Uint8Array(this.#memory.buffer, address + offset, chunk.length).set(chunk)
-        const written = () => new Uint8Array(this.#memory.buffer, address, shard.bytes)
-        await this.#pack.read(shard, write, written, { signal })
+        const place = (offset: number) => new Uint8Array(this.#memory.buffer, address + offset, shard.bytes - offset)
+        await this.#pack.read(shard, place, { signal })
       })
       given = true // a call that takes a WASM object frees it, whatever comes of it
       this.#call.sync(() => this.#raw.addTower(reserved))

@@ -9,6 +9,9 @@ import { sha256 } from './hash.ts'
 import { each, Pack } from './pack.ts'
 import { Alias, type Bits, BundleName, type BundleRef, check, ModelAlias, parseJson } from './schemas.ts'
 
+/** Where the bytes of a value are wanted, from `offset` on. It is asked anew for each chunk: the memory may have grown. */
+export type Place = (offset: number) => Uint8Array
+
 /** Bytes by key. Every failure of the medium is a CocoopError `store_unavailable` or `io`. */
 export interface Store {
   get(key: string): Promise<Bytes | null>
@@ -18,12 +21,12 @@ export interface Store {
   /** Deletes a key; one that is not there is no error. */
   delete(key: string): Promise<void>
   /**
-   * The value chunk by chunk, for what must not be held whole; a chunk may be overwritten when the next is asked for. Where a
-   * store lacks it, `get` is used.
+   * The value chunk by chunk, for what must not be held whole; a chunk may be overwritten when the next is asked for. A store
+   * that reads into memory reads to `place`, where there is room. Where a store lacks `stream`, `get` is used.
    */
-  stream?(key: string): Promise<ReadableStream<Uint8Array> | null>
+  stream?(key: string, place?: Place): Promise<ReadableStream<Uint8Array> | null>
   /** The file that holds a value, where values are files: it can be mapped. */
-  path?(key: string): string
+  path?(key: string): Promise<string | null>
 }
 
 export const aliasKey = (name: string): string => `bundle/${name}`

@@ -50,6 +50,9 @@ impl Model {
         let open = || {
             let tower = pack::Tower::from_name(tower)?;
             let memory = Aligned::new(pack.manifest().towers.of(tower) as usize)?;
+            // Room for the first image, given back at once: a memory that grows with each of its buffers gets JavaScript a new
+            // view of it each time, and the collector to look after them.
+            drop(Aligned::new(pack::image_activations(&self.clip.config) as usize)?);
             Ok(Tower { pack: Arc::clone(pack), which: tower, memory })
         };
         open().map_err(thrown)

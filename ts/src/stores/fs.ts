@@ -1,10 +1,10 @@
 /** A store in a folder, one file per key. Files are written beside and renamed, so that a reader meets a whole file or none. Node.js only. */
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { access, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Bytes } from '../engine.ts'
 import { CocoopError, messageOf } from '../errors.ts'
-import type { Store } from '../store.ts'
+import type { Place, Store } from '../store.ts'
 
 const TEMPORARY = '.part'
 /** Read at a time by `stream`. */
@@ -19,23 +19,33 @@ export class FsStore implements Store {
   }
 
   async get(key: string): Promise<Bytes | null> {
-    const path = this.path(key)
+    const path = this.#file(key)
     return await attempt(path, async () => new Uint8Array(await readFile(path)), null)
   }
 
-  async stream(key: string): Promise<ReadableStream<Uint8Array> | null> {
-    const path = this.path(key)
+  async stream(key: string, place?: Place): Promise<ReadableStream<Uint8Array> | null> {
+    const path = this.#file(key)
     const file = await attempt(path, () => open(path, 'r'), null)
     if (!file) return null
-    const buffer = new Uint8Array(CHUNK_BYTES)
+    let own: Uint8Array | undefined
+    let offset = 0
     return new ReadableStream(
       {
         async pull(controller) {
           try {
-            const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES)
-            if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead))
-            await file.close()
-            controller.close()
+            // Read where it is wanted, it is written once, by another thread than this one.
+            const room = own ? undefined : place?.(offset)
+            if (!room?.length) own ??= new Uint8Array(CHUNK_BYTES)
+            const into = own ?? (room as Uint8Array)
+            const { bytesRead } = await file.read(into, 0, Math.min(into.length, CHUNK_BYTES))
+            if (bytesRead === 0) {
+              await file.close()
+              return controller.close()
+            }
+            // A WASM memory that grew meanwhile lies where it lay, and has another buffer.
+            const chunk = (own ?? (place as Place)(offset)).subarray(0, bytesRead)
+            offset += bytesRead
+            controller.enqueue(chunk)
           } catch (cause) {
             await file.close()
             controller.error(new CocoopError('io', `${path}: ${messageOf(cause)}`, { cause }))
@@ -43,12 +53,12 @@ export class FsStore implements Store {
         },
         cancel: () => file.close(),
       },
-      { highWaterMark: 0 }, // nothing is read before it is asked for: the buffer is still in use
+      { highWaterMark: 0 }, // nothing is read before it is asked for: a chunk may be overwritten then
     )
   }
 
   async put(key: string, value: Uint8Array): Promise<void> {
-    const path = this.path(key)
+    const path = this.#file(key)
     const beside = `${path}.${randomUUID()}${TEMPORARY}`
     await attempt(path, async () => {
       await mkdir(dirname(path), { recursive: true })
@@ -81,12 +91,17 @@ export class FsStore implements Store {
   }
 
   async delete(key: string): Promise<void> {
-    const path = this.path(key)
+    const path = this.#file(key)
     await attempt(path, () => rm(path, { force: true }))
   }
 
+  async path(key: string): Promise<string | null> {
+    const path = this.#file(key)
+    return await attempt(path, () => access(path).then(() => path), null)
+  }
+
   /** Keys are made of names and hashes; anything that could leave the folder is refused. */
-  path(key: string): string {
+  #file(key: string): string {
     if (!KEY.test(key)) throw new CocoopError('bad_option', `\`${key}\` cannot be a key`)
     return join(this.#root, key)
   }

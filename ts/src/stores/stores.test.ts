@@ -61,6 +61,30 @@ describe('FsStore', () => {
     expect(await readdir(join(root, 'bundle'))).toEqual(['a'])
   })
 
+  it('reads to where the value is wanted, also while that memory grows, and what has no room there elsewhere', async () => {
+    const store = new FsStore(join(folder, 'placed'))
+    const value = Uint8Array.from({ length: 1_500_000 }, (_, i) => i * i)
+    await store.put('a', value)
+    const memory = new WebAssembly.Memory({ initial: 24 })
+    const room = 1_400_000
+    const place = (offset: number) => new Uint8Array(memory.buffer, 77 + offset, room - offset)
+    const chunks: [length: number, placed: boolean][] = []
+    const reader = ((await store.stream('a', place)) as ReadableStream<Uint8Array>).getReader()
+    for (;;) {
+      const reading = reader.read()
+      memory.grow(1)
+      const { done, value: chunk } = await reading
+      if (done) break
+      chunks.push([chunk.length, chunk.buffer === memory.buffer])
+    }
+    expect(chunks).toEqual([
+      [1024 * 1024, true],
+      [room - 1024 * 1024, true],
+      [value.length - room, false],
+    ])
+    expect(Buffer.compare(new Uint8Array(memory.buffer, 77, room), value.subarray(0, room))).toBe(0)
+  })
+
   it('does not take a half-written file for a value', async () => {
     const root = join(folder, 'half')
     const store = new FsStore(root)

@@ -105,13 +105,21 @@ macro_rules! for_each_isa {
 }
 pub(crate) use for_each_isa;
 
-/// So many zero bytes, or nothing if the host does not give them. It is here because a loop that fills memory is made one
-/// instruction only where code is compiled for speed.
-pub fn zeros(len: usize) -> Option<Vec<u8>> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(len).ok()?;
-    zeros.resize(len, 0);
-    Some(zeros)
+/// So many bytes for the host to write, or nothing if it does not give them. Natively they are zero. In WASM they are what was
+/// there before: to write hundreds of megabytes, or even to touch them, takes longer than anything else in opening a model.
+pub fn unwritten(len: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).ok()?;
+    #[cfg(target_arch = "wasm32")]
+    {
+        std::hint::black_box(bytes.as_mut_ptr());
+        // SAFETY: the room is there. Linear memory holds numbers from its start, so that these bytes have values; that nobody
+        // wrote them the compiler cannot know, as it had to give their address away.
+        unsafe { bytes.set_len(len) };
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    bytes.resize(len, 0);
+    Some(bytes)
 }
 
 /// Calls `work(first_row, rows)` for consecutive groups of rows of `out` (each `width` long), on all cores where the

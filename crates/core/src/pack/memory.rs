@@ -31,6 +31,16 @@ pub struct Memory {
 pub fn memory(pack: &Pack) -> Result<Memory> {
     let manifest = pack.manifest();
     let config = Config::read(pack, &manifest.config)?;
+    let text = 4 * (TEXT_ROWS * config.text.width * WIDTHS) as u64;
+    Ok(Memory {
+        vision: manifest.towers.of(Tower::Vision),
+        text: manifest.towers.of(Tower::Text),
+        work: PROGRAM + image_activations(&config).max(text),
+    })
+}
+
+/// Bytes of the activations of one image, and of its pixels on their way to them.
+pub fn image_activations(config: &Config) -> u64 {
     let pixels = config.image_size * config.image_size;
     let image = match &config.vision {
         Vision::Vit(vit) => {
@@ -39,11 +49,6 @@ pub fn memory(pack: &Pack) -> Result<Memory> {
         }
         // The stem's maps at half the side, and the patches of one of its convolutions.
         Vision::Resnet(resnet) => pixels / 4 * resnet.width * (2 + 9),
-    } + 6 * pixels;
-    let text = TEXT_ROWS * config.text.width * WIDTHS;
-    Ok(Memory {
-        vision: manifest.towers.of(Tower::Vision),
-        text: manifest.towers.of(Tower::Text),
-        work: PROGRAM + 4 * image.max(text) as u64,
-    })
+    };
+    4 * (image + 6 * pixels) as u64
 }

@@ -7,6 +7,6 @@ mod read;
 mod write;
 
 pub use format::{Manifest, Sizes, Tensor, Tower};
-pub use memory::{Memory, memory};
+pub use memory::{Memory, image_activations, memory};
 pub use read::{Aligned, Pack, Wanted};
 pub use write::{Sink, Spec, write};

@@ -69,7 +69,7 @@ impl Space {
     }
 }
 
-/// Zeros that begin at a multiple of [`ALIGN`], to be filled in place.
+/// Bytes that begin at a multiple of [`ALIGN`], to be written in place.
 pub struct Aligned {
     memory: Vec<u8>,
     range: Range<usize>,
@@ -80,7 +80,7 @@ impl Aligned {
     /// [`Error::Memory`] if the host does not give so much.
     pub fn new(len: usize) -> Result<Self> {
         let room = len + ALIGN as usize;
-        let memory = kernels::zeros(room).ok_or(Error::Memory { bytes: room as u64 })?;
+        let memory = kernels::unwritten(room).ok_or(Error::Memory { bytes: room as u64 })?;
         let start =
             memory.as_ptr().addr().next_multiple_of(ALIGN as usize) - memory.as_ptr().addr();
         Ok(Self { memory, range: start..start + len })
