@@ -56,5 +56,10 @@ it("puts Hugging Face's preprocessor into the config", async () => {
 })
 
 it('says where it looked', async () => {
-  await expect(locateModel('no-such-model.pt')).rejects.toMatchObject({ code: 'not_found' })
+  const text = join(folder('text', { 'labels.txt': 'a cat' }), 'labels.txt')
+  for (const target of ['no-such-model.pt', text])
+    await expect(locateModel(target)).rejects.toMatchObject({
+      code: 'not_found',
+      message: expect.stringContaining(`there is no model called ${target} in `),
+    })
 })

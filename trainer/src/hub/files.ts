@@ -1,5 +1,5 @@
 /** Which files of a folder or repository make a CLIP that can be opened: safetensors before pickles, never two sets of weights. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Names within one folder. */
@@ -52,7 +52,7 @@ export function isClipConfig(text: string): boolean {
 
 /** Paths of the files of the model in `folder`, or `undefined` if it holds none that is complete. */
 export function modelFiles(folder: string): Choice | undefined {
-  if (!existsSync(folder)) return undefined
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return undefined
   // A link whose blob is gone is no file.
   const names = readdirSync(folder).filter((name) => existsSync(join(folder, name)))
   // Only beside another config is a config.json of something else to be expected.
