@@ -67,12 +67,17 @@ fn mean_rstd(x: &[f32]) -> (f32, f32) {
 #[inline(always)]
 fn deviation<S: Simd>(s: S, x: &[f32], mean: f32, squared: bool) -> f32 {
     let (mut sums, center) = ([s.splat(0.0); 4], s.splat(mean));
-    for x in x.chunks(4 * S::LANES) {
-        for (sum, x) in sums.iter_mut().zip(x.chunks(S::LANES)) {
-            let x = if x.len() == S::LANES { s.load(x) } else { s.load_tail(x, mean) };
-            let x = s.sub(x, center);
+    let mut blocks = x.chunks_exact(4 * S::LANES);
+    for x in &mut blocks {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let x = s.sub(s.load(&x[i * S::LANES..]), center);
             *sum = if squared { s.madd(x, x, *sum) } else { s.add(*sum, x) };
         }
+    }
+    for (sum, x) in sums.iter_mut().zip(blocks.remainder().chunks(S::LANES)) {
+        let x = if x.len() == S::LANES { s.load(x) } else { s.load_tail(x, mean) };
+        let x = s.sub(x, center);
+        *sum = if squared { s.madd(x, x, *sum) } else { s.add(*sum, x) };
     }
     s.sums(sums).iter().sum()
 }
