@@ -3,6 +3,7 @@
 
 mod clean;
 mod html;
+mod merges;
 mod mojibake;
 
 use crate::{Error, Result};
@@ -13,10 +14,6 @@ pub const SOT: u32 = 49406;
 /// The end token: the largest id, so the first maximum of a row of ids is its position.
 pub const EOT: u32 = 49407;
 
-/// Pairs of ids; the pair at `rank` becomes the id `512 + rank`. The low bytes of all first ids, then their high bytes,
-/// then those of the second: together, like bytes compress better.
-static MERGES: &[u8] = include_bytes!("tokenizer/merges.bin");
-const N_MERGES: usize = MERGES.len() / 4;
 const N_BYTES: u32 = 256;
 
 /// The ids of `text`, without start and end token. The words `<|startoftext|>` and `<|endoftext|>` become [`SOT`] and
@@ -175,10 +172,16 @@ fn merge(word: &[u8], ids: &mut Vec<u32>) {
     ids.append(&mut symbols);
 }
 
+/// Pairs of ids; the pair at `rank` becomes the id `512 + rank`. Read at the first use, in some 10 ms.
+fn pairs() -> &'static [(u16, u16)] {
+    static PAIRS: OnceLock<Vec<(u16, u16)>> = OnceLock::new();
+    PAIRS.get_or_init(|| merges::read(include_bytes!("tokenizer/merges.bin")))
+}
+
 /// The two ids merged at `rank`.
 fn pair(rank: usize) -> (u32, u32) {
-    let byte = |plane: usize| MERGES[plane * N_MERGES + rank];
-    (u16::from_le_bytes([byte(0), byte(1)]).into(), u16::from_le_bytes([byte(2), byte(3)]).into())
+    let (first, second) = pairs()[rank];
+    (first.into(), second.into())
 }
 
 /// Slots of the hash table of pairs: a power of two, more than twice the number of merges.
@@ -196,7 +199,7 @@ fn rank_of(first: u32, second: u32) -> Option<usize> {
     static TABLE: OnceLock<Vec<u16>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
         let mut table = vec![EMPTY; SLOTS];
-        for rank in 0..N_MERGES {
+        for rank in 0..pairs().len() {
             let (first, second) = pair(rank);
             let free = slots(first, second).find(|&slot| table[slot] == EMPTY);
             table[free.expect("there are more slots than merges")] = rank as u16;
@@ -271,7 +274,7 @@ mod tests {
         symbols.extend_from_within(..);
         symbols[256..].iter_mut().for_each(|symbol| symbol.push_str("</w>"));
         let mut lines = String::new();
-        for rank in 0..N_MERGES {
+        for rank in 0..pairs().len() {
             let (first, second) = pair(rank);
             let (first, second) = (&symbols[first as usize], &symbols[second as usize]);
             writeln!(lines, "{first} {second}").unwrap();
@@ -286,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_merge_is_found_and_every_token_has_a_text() {
-        for rank in 0..N_MERGES {
+        for rank in 0..pairs().len() {
             let (first, second) = pair(rank);
             assert_eq!(rank_of(first, second), Some(rank));
         }
