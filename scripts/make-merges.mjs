@@ -54,20 +54,20 @@ class Choice {
   }
 }
 
-// The range coder. `low` has 40 bits, and one more where it carries into the bytes that are written.
-let low = 0n
-let range = 1n
+// The range coder. `low` has 32 bits, and one more where it carries into the bytes that are written.
+let low = 0
+let range = 1
 const coded = []
 function shift() {
-  if (low >> 40n) for (let at = coded.length - 1; ++coded[at] === 256; at--) coded[at] = 0
-  coded.push(Number((low >> 32n) & 255n))
-  low = (low & 0xffff_ffffn) << 8n
+  if (low >= 2 ** 32) for (let at = coded.length - 1; ++coded[at] === 256; at--) coded[at] = 0
+  coded.push((low >>> 24) & 255)
+  low = (low % 2 ** 24) * 256
 }
 function encode(before, own, total) {
-  for (; range < 1n << 32n; range <<= 8n) shift()
-  range /= BigInt(total)
-  low += range * BigInt(before)
-  range *= BigInt(own)
+  for (; range < 2 ** 24; range *= 256) shift()
+  range = Math.floor(range / total)
+  low += range * before
+  range *= own
 }
 
 const tokens = [] // the first and the last byte as ids, whether the token ends a word
@@ -93,9 +93,9 @@ lines.forEach((line, rank) => {
   add({ ...tokens[b], begin: tokens[a].begin })
   ids.set(first + second, N_KINDS + rank)
 })
-for (let byte = 0; byte < 5; byte++) shift()
-// The reader starts with four bytes read, so the first five say nothing; it takes what is missing at the end for zeros.
-const body = coded.slice(5)
+for (let byte = 0; byte < 4; byte++) shift()
+// The reader starts with three bytes read, so the first four say nothing; it takes what is missing at the end for zeros.
+const body = coded.slice(4)
 while (body.at(-1) === 0) body.pop()
 const bytes = [lines.length & 255, lines.length >> 8, ...body]
 writeFileSync(new URL('../crates/core/src/input/tokenizer/merges.bin', import.meta.url), new Uint8Array(bytes))

@@ -6,9 +6,9 @@
 pub(super) fn read(coded: &[u8]) -> Vec<(u16, u16)> {
     let (n_merges, coded) = coded.split_first_chunk().expect("the file begins with a number");
     let mut coder = Coder { code: 0, range: 1, rest: coded };
-    let mut firsts = Choice::default();
+    let mut firsts = Choice::new();
     let mut kinds: [Option<Choice>; 256] = [const { None }; 256];
-    let mut seconds = [const { Choice::new() }; N_KINDS];
+    let mut seconds: [Choice; N_KINDS] = std::array::from_fn(|_| Choice::new());
     let mut tokens: Vec<Token> = Vec::new();
     let mut pairs = Vec::with_capacity(u16::from_le_bytes(*n_merges).into());
     loop {
@@ -51,17 +51,16 @@ impl Token {
 }
 
 /// Numbers of which one comes next, each with its weight: 1, and more whenever it came.
-#[derive(Default)]
 struct Choice {
     numbers: Vec<u16>,
-    /// Sums of weights, each of as many as the lowest bit of its place says (Fenwick 1994): places count from 1.
+    /// At each place, from 1, the sum of the weights of as many numbers as its lowest bit says (Fenwick 1994).
     sums: Vec<u32>,
     total: u32,
 }
 
 impl Choice {
-    const fn new() -> Self {
-        Self { numbers: Vec::new(), sums: Vec::new(), total: 0 }
+    fn new() -> Self {
+        Self { numbers: Vec::new(), sums: vec![0], total: 0 }
     }
 
     fn of_kinds() -> Self {
@@ -71,62 +70,64 @@ impl Choice {
     }
 
     fn push(&mut self, number: usize) {
+        let (mut sum, mut step, place) = (1, 1, self.sums.len());
+        while place & step == 0 {
+            sum += self.sums[place - step];
+            step *= 2;
+        }
         self.numbers.push(number as u16);
-        self.sums.push(1 + self.sum_before(self.numbers.len()));
+        self.sums.push(sum);
         self.total += 1;
     }
 
-    /// The part of the sum at `place` that is not its own weight.
-    fn sum_before(&self, place: usize) -> u32 {
-        let steps = (0..place.trailing_zeros()).map(|bit| 1 << bit);
-        steps.map(|step| self.sums[place - step - 1]).sum()
-    }
-
-    /// Reads a number, and adds `more` to its weight.
+    /// Reads a number, and adds `more` to its weight. Not inlined: a call that has begun stays as slow as it began.
+    #[inline(never)]
     fn draw(&mut self, coder: &mut Coder, more: u32) -> usize {
         let share = coder.share(self.total);
-        let (mut before, mut place) = (0, 0);
-        for bit in (0..=self.sums.len().ilog2()).rev() {
-            let next = place + (1 << bit);
-            if let Some(sum) = self.sums.get(next - 1)
-                && before + sum <= share
-            {
-                (before, place) = (before + sum, next);
+        let (mut place, mut before, mut own) = (0, 0, self.total);
+        let mut step = 1 << self.numbers.len().ilog2();
+        while step > 0 {
+            match self.sums.get_mut(place + step) {
+                Some(sum) if before + *sum > share => {
+                    own = *sum; // the number is one of these
+                    *sum += more;
+                }
+                Some(sum) => {
+                    own -= *sum;
+                    before += *sum;
+                    place += step;
+                }
+                None => {}
             }
+            step /= 2;
         }
-        let number = self.numbers[place];
-        place += 1;
-        coder.take(before, self.sums[place - 1] - self.sum_before(place));
         self.total += more;
-        while let Some(sum) = self.sums.get_mut(place - 1) {
-            *sum += more;
-            place += 1 << place.trailing_zeros();
-        }
-        number.into()
+        coder.take(before, own);
+        self.numbers[place].into()
     }
 }
 
 /// `code` is where in the current `range` the file's number lies.
 struct Coder<'a> {
-    code: u64,
-    range: u64,
+    code: u32,
+    range: u32,
     rest: &'a [u8],
 }
 
 impl Coder<'_> {
     /// Where the file's number lies when the range is cut into `total` parts, which [`Self::take`] must follow.
     fn share(&mut self, total: u32) -> u32 {
-        while self.range < 1 << 32 {
+        while self.range < 1 << 24 {
             let byte = self.rest.split_off_first().copied().unwrap_or(0);
-            (self.code, self.range) = (self.code << 8 | u64::from(byte), self.range << 8);
+            (self.code, self.range) = (self.code << 8 | u32::from(byte), self.range << 8);
         }
-        self.range /= u64::from(total);
-        (self.code / self.range) as u32
+        self.range /= total;
+        self.code / self.range
     }
 
     /// Goes on in the part of weight `own` that has `before` below it.
     fn take(&mut self, before: u32, own: u32) {
-        self.code -= self.range * u64::from(before);
-        self.range *= u64::from(own);
+        self.code -= self.range * before;
+        self.range *= own;
     }
 }
