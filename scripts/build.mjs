@@ -79,8 +79,11 @@ const parts = [
 
 /**
  * wasm-pack, then wasm-opt with the features that the module says it uses; the glue is the same for both modules.
- * wasm-opt -O3 takes three times as long as -O1, for 3 % fewer bytes and no time that could be measured.
+ * wasm-opt -Os takes 20 s, twice as long as -O1, for 2 % fewer bytes. The lowest kilobyte of memory is the far end of the
+ * stack, so no address in it is meant. Functions sorted by name stand beside their like, which is 1 % less to compress.
  */
+const optimise = ['-Os', '--low-memory-unused', '--reorder-functions-by-name']
+
 async function buildWasm(name) {
   const dist = join(root, 'crates/wasm/dist')
   const packed = join(target, 'packed', name)
@@ -94,7 +97,7 @@ async function buildWasm(name) {
     { cwd: 'crates/wasm', env: { CARGO_TARGET_DIR: target, ...wasm.environment(name) } },
   )
   mkdirSync(dist, { recursive: true })
-  await run(bin('wasm-opt'), ['-O1', join(packed, 'cocoop_bg.wasm'), '-o', join(dist, `${name}.wasm`)])
+  await run(bin('wasm-opt'), [...optimise, join(packed, 'cocoop_bg.wasm'), '-o', join(dist, `${name}.wasm`)])
   const glue = readFileSync(join(packed, 'cocoop.js'), 'utf8')
   writeFileSync(join(dist, 'cocoop.js'), doorModule(glue))
   writeFileSync(join(dist, 'cocoop.d.ts'), doorTypes)
