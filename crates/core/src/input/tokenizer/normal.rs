@@ -12,7 +12,14 @@ pub(super) fn nfc(text: &str) -> String {
     let mut decomposed: Vec<(u8, u32)> = Vec::new();
     text.chars().for_each(|c| decompose(c.into(), &mut decomposed));
     for marks in decomposed.split_mut(|&(class, _)| class == 0) {
-        marks.sort_by_key(|&(class, _)| class);
+        // By class, in place: there are few, and the library's sort is 3 kB.
+        for end in 1..marks.len() {
+            let mut at = end;
+            while at > 0 && marks[at - 1].0 > marks[at].0 {
+                marks.swap(at - 1, at);
+                at -= 1;
+            }
+        }
     }
     let (mut composed, mut starter, mut last_class): (Vec<u32>, _, _) = (Vec::new(), None, 0);
     for (class, c) in decomposed {
