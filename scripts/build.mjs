@@ -78,7 +78,6 @@ const parts = [
 ]
 
 /**
- * wasm-pack, then wasm-opt with the features that the module says it uses; the glue is the same for both modules.
  * wasm-opt -Os takes 20 s, twice as long as -O1, for 2 % fewer bytes. What has one caller stays a function of its own, as
  * the kernels' loops must. The lowest kilobyte of memory is the far end of the stack, so no address in it is meant.
  * Functions sorted by name stand beside their like, which is 1 % less to compress.
@@ -90,6 +89,9 @@ const optimise = [
   '--reorder-functions-by-name',
 ]
 
+/**
+ * wasm-pack, then wasm-opt with the features that the module says it uses; the glue is the same for both modules.
+ */
 async function buildWasm(name) {
   const dist = join(root, 'crates/wasm/dist')
   const packed = join(target, 'packed', name)
