@@ -195,7 +195,7 @@ fn merge(word: &[u8], ids: &mut Vec<u32>) {
     ids.append(&mut symbols);
 }
 
-/// Pairs of ids; the pair at `rank` becomes the id `512 + rank`. Read at the first use, in some 10 ms.
+/// Pairs of ids; the pair at `rank` becomes the id `512 + rank`. Read at the first use, in some 25 ms of WASM.
 fn pairs() -> &'static [(u16, u16)] {
     static PAIRS: OnceLock<Vec<(u16, u16)>> = OnceLock::new();
     PAIRS.get_or_init(|| merges::read(include_bytes!("tokenizer/merges.bin")))
