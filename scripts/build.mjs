@@ -78,8 +78,19 @@ const parts = [
 ]
 
 /**
+ * wasm-opt -Os takes 20 s, twice as long as -O1, for 2 % fewer bytes. What has one caller stays a function of its own, as
+ * the kernels' loops must. The lowest kilobyte of memory is the far end of the stack, so no address in it is meant.
+ * Functions sorted by name stand beside their like, which is 1 % less to compress.
+ */
+const optimise = [
+  '-Os',
+  '--one-caller-inline-max-function-size=20',
+  '--low-memory-unused',
+  '--reorder-functions-by-name',
+]
+
+/**
  * wasm-pack, then wasm-opt with the features that the module says it uses; the glue is the same for both modules.
- * wasm-opt -O3 takes three times as long as -O1, for 3 % fewer bytes and no time that could be measured.
  */
 async function buildWasm(name) {
   const dist = join(root, 'crates/wasm/dist')
@@ -94,7 +105,7 @@ async function buildWasm(name) {
     { cwd: 'crates/wasm', env: { CARGO_TARGET_DIR: target, ...wasm.environment(name) } },
   )
   mkdirSync(dist, { recursive: true })
-  await run(bin('wasm-opt'), ['-O1', join(packed, 'cocoop_bg.wasm'), '-o', join(dist, `${name}.wasm`)])
+  await run(bin('wasm-opt'), [...optimise, join(packed, 'cocoop_bg.wasm'), '-o', join(dist, `${name}.wasm`)])
   const glue = readFileSync(join(packed, 'cocoop.js'), 'utf8')
   writeFileSync(join(dist, 'cocoop.js'), doorModule(glue))
   writeFileSync(join(dist, 'cocoop.d.ts'), doorTypes)

@@ -79,7 +79,7 @@ pub(super) fn bundle(bytes: &[u8]) -> Result<Bundle> {
     let json = info.metadata().as_ref().and_then(|metadata| metadata.get("cocoop"));
     let metadata =
         Metadata::from_json(json.ok_or_else(|| bad("no metadata `cocoop`: not a bundle".into()))?)?;
-    let unread = file.names().into_iter().map(ToString::to_string).collect();
+    let unread = crate::set_of(file.names().into_iter().map(ToString::to_string));
     let mut reader = Reader { file, unread };
 
     let (n_cls, embed_dim) = (metadata.classnames.len(), metadata.model.embed_dim);

@@ -3,7 +3,9 @@
 
 mod clean;
 mod html;
+mod merges;
 mod mojibake;
+mod normal;
 
 use crate::{Error, Result};
 use std::sync::OnceLock;
@@ -13,10 +15,6 @@ pub const SOT: u32 = 49406;
 /// The end token: the largest id, so the first maximum of a row of ids is its position.
 pub const EOT: u32 = 49407;
 
-/// Pairs of ids; the pair at `rank` becomes the id `512 + rank`. The low bytes of all first ids, then their high bytes,
-/// then those of the second: together, like bytes compress better.
-static MERGES: &[u8] = include_bytes!("tokenizer/merges.bin");
-const N_MERGES: usize = MERGES.len() / 4;
 const N_BYTES: u32 = 256;
 
 /// The ids of `text`, without start and end token. The words `<|startoftext|>` and `<|endoftext|>` become [`SOT`] and
@@ -138,20 +136,42 @@ impl Kind {
 /// Unicode's general category L, which the standard library does not have.
 fn is_letter(c: char) -> bool {
     static BOUNDS: OnceLock<Vec<u32>> = OnceLock::new();
-    // The table holds distances between the bounds of runs of letters: 7 bits per byte, low ones first, 0x80 for more.
     let bounds = BOUNDS.get_or_init(|| {
-        let (mut bounds, mut bound, mut shift) = (Vec::new(), 0, 0);
-        for &byte in include_bytes!("tokenizer/letters.bin") {
-            bound += u32::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 {
-                bounds.push(bound);
-                shift = 0;
-            }
-        }
+        // Distances between the bounds of runs of letters.
+        let mut bounds = numbers(include_bytes!("tokenizer/letters.bin"));
+        (1..bounds.len()).for_each(|at| bounds[at] += bounds[at - 1]);
         bounds
     });
     bounds.partition_point(|&bound| bound <= u32::from(c)) % 2 == 1
+}
+
+/// The numbers of a table: 7 bits per byte, low ones first, 0x80 for more.
+fn numbers(bytes: &[u8]) -> Vec<u32> {
+    let (mut numbers, mut number, mut shift) = (Vec::new(), 0, 0);
+    for &byte in bytes {
+        number |= u32::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            numbers.push(number);
+            (number, shift) = (0, 0);
+        }
+    }
+    numbers
+}
+
+/// The bytes that [`numbers`] reads.
+#[cfg(test)]
+fn bytes_of(numbers: &[u32]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for &number in numbers {
+        let mut rest = number;
+        while rest >= 0x80 {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+    }
+    bytes
 }
 
 /// Appends the ids of one word: its bytes, the last one as the end of a word, then again and again the pair of lowest
@@ -175,31 +195,36 @@ fn merge(word: &[u8], ids: &mut Vec<u32>) {
     ids.append(&mut symbols);
 }
 
+/// Pairs of ids; the pair at `rank` becomes the id `512 + rank`. Read at the first use, in some 25 ms of WASM.
+fn pairs() -> &'static [(u16, u16)] {
+    static PAIRS: OnceLock<Vec<(u16, u16)>> = OnceLock::new();
+    PAIRS.get_or_init(|| merges::read(include_bytes!("tokenizer/merges.bin")))
+}
+
 /// The two ids merged at `rank`.
 fn pair(rank: usize) -> (u32, u32) {
-    let byte = |plane: usize| MERGES[plane * N_MERGES + rank];
-    (u16::from_le_bytes([byte(0), byte(1)]).into(), u16::from_le_bytes([byte(2), byte(3)]).into())
+    let (first, second) = pairs()[rank];
+    (first.into(), second.into())
 }
 
-/// Slots of the hash table of pairs: a power of two, more than twice the number of merges.
-const SLOTS: usize = 1 << 17;
-const EMPTY: u16 = u16::MAX;
-
-/// The slots to look at for a pair, in order.
-fn slots(first: u32, second: u32) -> impl Iterator<Item = usize> {
-    let start = ((first << 16 | second).wrapping_mul(0x9e37_79b1) >> 15) as usize; // Fibonacci hashing
-    (start..).map(|slot| slot % SLOTS)
+/// The slots of a hash table in which to look for `key`, in order; there are 2 to the power of `bits`.
+fn slots(key: u32, bits: u32) -> impl Iterator<Item = usize> {
+    let start = (key.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize; // Fibonacci hashing
+    (start..).map(move |slot| slot & ((1 << bits) - 1))
 }
 
-/// The rank at which two ids merge. The table holds ranks only and is filled at the first use, in under a millisecond.
+/// The rank at which two ids merge. The table holds ranks only and is filled at the first use, in some milliseconds.
 fn rank_of(first: u32, second: u32) -> Option<usize> {
     static TABLE: OnceLock<Vec<u16>> = OnceLock::new();
+    /// More than twice as many slots as merges.
+    const BITS: u32 = 17;
+    const EMPTY: u16 = u16::MAX;
+    let slots = |first, second| slots(first << 16 | second, BITS);
     let table = TABLE.get_or_init(|| {
-        let mut table = vec![EMPTY; SLOTS];
-        for rank in 0..N_MERGES {
-            let (first, second) = pair(rank);
-            let free = slots(first, second).find(|&slot| table[slot] == EMPTY);
-            table[free.expect("there are more slots than merges")] = rank as u16;
+        let mut table = vec![EMPTY; 1 << BITS];
+        for (rank, &(first, second)) in (0..).zip(pairs()) {
+            let free = slots(first.into(), second.into()).find(|&slot| table[slot] == EMPTY);
+            table[free.expect("there are more slots than merges")] = rank;
         }
         table
     });
@@ -271,7 +296,7 @@ mod tests {
         symbols.extend_from_within(..);
         symbols[256..].iter_mut().for_each(|symbol| symbol.push_str("</w>"));
         let mut lines = String::new();
-        for rank in 0..N_MERGES {
+        for rank in 0..pairs().len() {
             let (first, second) = pair(rank);
             let (first, second) = (&symbols[first as usize], &symbols[second as usize]);
             writeln!(lines, "{first} {second}").unwrap();
@@ -286,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_merge_is_found_and_every_token_has_a_text() {
-        for rank in 0..N_MERGES {
+        for rank in 0..pairs().len() {
             let (first, second) = pair(rank);
             assert_eq!(rank_of(first, second), Some(rank));
         }
@@ -302,23 +327,19 @@ mod tests {
     #[test]
     fn letters_and_numbers_are_those_of_unicode() {
         use unicode_general_category::get_general_category;
-        let (mut bytes, mut last, mut inside) = (Vec::new(), 0, false);
+        let (mut distances, mut last, mut inside) = (Vec::new(), 0, false);
         for c in '\0'..=char::MAX {
             let category = get_general_category(c).abbreviation();
             if category.starts_with('L') != inside {
                 inside = !inside;
-                let mut distance = u32::from(c) - last;
+                distances.push(u32::from(c) - last);
                 last = u32::from(c);
-                while distance >= 0x80 {
-                    bytes.push(distance as u8 | 0x80);
-                    distance >>= 7;
-                }
-                bytes.push(distance as u8);
             }
             if category != "Cn" {
                 assert_eq!(c.is_numeric(), category.starts_with('N'), "{c:?}");
             }
         }
+        let bytes = bytes_of(&distances);
         assert_eq!(bytes, include_bytes!("tokenizer/letters.bin"));
     }
 

@@ -128,7 +128,7 @@ impl<O: Ops> Clip<O> {
             Some(known) => known.binary_search(id).ok(),
             None => (*id as usize).lt(&self.tokens).then_some(*id as usize),
         };
-        let found = source.token_rows(&ids.iter().filter_map(row).collect(), width)?;
+        let found = source.token_rows(&crate::set_of(ids.iter().filter_map(row)), width)?;
         let mut found = found.chunks_exact(width);
         let mut rows = vec![0.0; ids.len() * width];
         for (to, id) in rows.chunks_exact_mut(width).zip(ids) {

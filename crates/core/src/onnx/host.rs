@@ -263,7 +263,7 @@ impl Prompts {
 
     fn known(&self) -> BTreeSet<u32> {
         let id = |symbol: &Symbol| if let Symbol::Token(id) = symbol { Some(*id) } else { None };
-        self.symbols.iter().flatten().filter_map(id).collect()
+        crate::set_of(self.symbols.iter().flatten().filter_map(id))
     }
 
     /// Takes the embeddings (n, width) of the tokens that [`Self::wanted`] names.

@@ -261,8 +261,8 @@ impl Manifest {
         }
         let listed: Vec<_> =
             self.shards.iter().map(|s| (s.name.clone(), s.tower, s.bytes)).collect();
-        let held: BTreeSet<Tower> = self.shards.iter().map(|shard| shard.tower).collect();
-        let expected: Vec<_> = held.into_iter().flat_map(|tower| self.cut(tower)).collect();
+        let held = Tower::ALL.into_iter().filter(|&tower| self.shards_of(tower).next().is_some());
+        let expected: Vec<_> = held.flat_map(|tower| self.cut(tower)).collect();
         if let Some(at) =
             (0..listed.len().max(expected.len())).find(|&i| listed.get(i) != expected.get(i))
         {

@@ -183,8 +183,7 @@ impl Pack {
     pub fn token_shards(&self, rows: &BTreeSet<usize>) -> Vec<&str> {
         let row = self.row_bytes();
         let each = self.manifest.shard_bytes(Tower::Tokens);
-        let shards: BTreeSet<usize> =
-            rows.iter().map(|&i| (i as u64 * row / each) as usize).collect();
+        let shards = crate::set_of(rows.iter().map(|&i| (i as u64 * row / each) as usize));
         let names: Vec<_> = self.manifest.shards_of(Tower::Tokens).collect();
         shards.into_iter().map(|i| names[i].name.as_str()).collect()
     }

@@ -76,7 +76,7 @@ impl<O: Ops> Learned<O> {
     /// The tokens of all prompts.
     pub fn token_ids(&self) -> BTreeSet<u32> {
         let token = |node: &Node| if let Symbol::Token(id) = node.symbol { Some(id) } else { None };
-        self.trie.nodes.iter().filter_map(token).collect()
+        crate::set_of(self.trie.nodes.iter().filter_map(token))
     }
 
     /// Whether the text features differ from image to image.

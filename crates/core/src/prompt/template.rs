@@ -134,7 +134,7 @@ fn fits(symbols: Vec<Symbol>, text: &str, limit: usize) -> Result<Vec<Symbol>> {
 /// The tokens of some prompts.
 pub fn token_ids(prompts: &[Vec<Symbol>]) -> BTreeSet<u32> {
     let token = |symbol: &Symbol| if let Symbol::Token(id) = symbol { Some(*id) } else { None };
-    prompts.iter().flatten().filter_map(token).collect()
+    crate::set_of(prompts.iter().flatten().filter_map(token))
 }
 
 #[cfg(test)]

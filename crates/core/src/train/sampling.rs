@@ -65,7 +65,7 @@ pub struct Subsample {
 
 /// Keeps one half of the classes that occur in `labels`, relabelled from 0 in ascending order of the old label.
 pub fn subsample(labels: &[usize], half: Half) -> Subsample {
-    let all: Vec<usize> = labels.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let all: Vec<usize> = crate::set_of(labels.iter().copied()).into_iter().collect();
     let n_base = all.len().div_ceil(2);
     let classes = match half {
         Half::All => all,

@@ -391,7 +391,7 @@ fn initial<O: Ops>(clip: &Clip<O>, spec: &TrainSpec) -> Result<Learner> {
         let words = words.replace('_', " ");
         tokenizer::check_plain(&words)?;
         let tokens = tokenizer::encode(&words);
-        let table = clip.tokens(&tokens.iter().copied().collect())?;
+        let table = clip.tokens(&crate::set_of(tokens.iter().copied()))?;
         (tokens.iter().flat_map(|&id| table.row(id)).copied().collect(), tokens.len())
     } else {
         let vectors = if spec.csc { spec.classnames.len() * spec.n_ctx } else { spec.n_ctx };

@@ -1,9 +1,8 @@
 //! What CLIP does to a text before it splits it: `ftfy.fix_text` with its defaults (ftfy 6.3, Robyn Speer, Apache-2.0),
 //! HTML references twice more, white space collapsed, lower case.
 
-use super::{html, mojibake};
+use super::{html, mojibake, normal};
 use std::borrow::Cow;
-use unicode_normalization::char::{canonical_combining_class, compose, decompose_canonical};
 
 /// The text that is split into pieces.
 pub(super) fn clean(text: &str) -> String {
@@ -43,7 +42,7 @@ fn fix_line(line: &str, unescape: bool) -> String {
         line = line.replace("\r\n", "\n").replace(['\r', '\u{2028}', '\u{2029}', '\u{85}'], "\n");
         line = remove_terminal_escapes(&line);
         line.retain(|c| !is_control(c));
-        line = nfc(&line);
+        line = normal::nfc(&line);
         if line == before {
             return line;
         }
@@ -118,57 +117,9 @@ fn is_control(c: char) -> bool {
         | '\u{fff9}'..='\u{fffc}')
 }
 
-/// Unicode's normal form C. The crate's own iterator would bring the tables of the compatibility forms along: 60 kB.
-fn nfc(line: &str) -> String {
-    if line.chars().all(|c| c < '\u{300}') {
-        return line.to_owned(); // nothing to compose, and every one of them is composed
-    }
-    let mut decomposed: Vec<(u8, char)> = Vec::new();
-    for c in line.chars() {
-        decompose_canonical(c, |c| decomposed.push((canonical_combining_class(c), c)));
-    }
-    for marks in decomposed.split_mut(|&(class, _)| class == 0) {
-        marks.sort_by_key(|&(class, _)| class);
-    }
-    let (mut composed, mut starter, mut last_class): (Vec<char>, _, _) = (Vec::new(), None, 0);
-    for (class, c) in decomposed {
-        // A mark of the same or a higher class in between keeps a mark from its starter.
-        let reaches = |_: &usize| last_class == 0 || last_class < class;
-        let pair =
-            starter.filter(reaches).and_then(|at: usize| Some((at, compose(composed[at], c)?)));
-        if let Some((at, whole)) = pair {
-            composed[at] = whole;
-            continue;
-        }
-        if class == 0 {
-            starter = Some(composed.len());
-        }
-        last_class = class;
-        composed.push(c);
-    }
-    composed.into_iter().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nfc_is_unicodes() {
-        use unicode_normalization::UnicodeNormalization;
-        let mut random = crate::random::Random::new(1, crate::random::Purpose::Init, [0, 0]);
-        let pool: Vec<char> = ('\u{300}'..='\u{345}')
-            .chain("aeioucAÅ\u{212b}Ǣя\u{e01}\u{915}\u{93f}가각\u{f900}\u{1e0a}\u{323}ô".chars())
-            .chain('\u{1100}'..'\u{1120}')
-            .collect();
-        for _ in 0..20_000 {
-            let text: String =
-                (0..=random.below(6)).map(|_| pool[random.below(pool.len())]).collect();
-            assert_eq!(nfc(&text), text.nfc().collect::<String>(), "{text:?}");
-        }
-        let all: String = ('\0'..=char::MAX).flat_map(|c| [c, 'a', '\u{301}']).collect();
-        assert_eq!(nfc(&all), all.nfc().collect::<String>());
-    }
 
     /// Expected values are those of ftfy 6.3.1 and Python 3.11.
     #[test]

@@ -41,7 +41,7 @@ pub(super) fn unescape_strict(text: &str) -> String {
         let lower = name.to_ascii_lowercase();
         let reference = format!("&{name}");
         let unknown = name == lower.to_ascii_uppercase() && unescape(&reference) == reference;
-        Some((name.len(), named(&lower).filter(|_| unknown)?.to_uppercase()))
+        Some((name.len(), uppercase(named(&lower).filter(|_| unknown)?)))
     })
 }
 
@@ -59,6 +59,40 @@ fn replace(text: &str, read: impl Fn(&str) -> Option<(usize, String)>) -> String
         }
     }
     out + rest
+}
+
+/// `to_uppercase` of what a name in small letters stands for: the table of all characters is 12 kB.
+fn uppercase(characters: &str) -> String {
+    const IRREGULAR: [(char, &str); 16] = [
+        ('µ', "Μ"),
+        ('ß', "SS"),
+        ('ı', "I"),
+        ('ŉ', "ʼN"),
+        ('ς', "Σ"),
+        ('ϑ', "Θ"),
+        ('ϕ', "Φ"),
+        ('ϖ', "Π"),
+        ('ϰ', "Κ"),
+        ('ϱ', "Ρ"),
+        ('ϵ', "Ε"),
+        ('ﬀ', "FF"),
+        ('ﬁ', "FI"),
+        ('ﬂ', "FL"),
+        ('ﬃ', "FFI"),
+        ('ﬄ', "FFL"),
+    ];
+    let mut out = String::with_capacity(characters.len());
+    for c in characters.chars() {
+        if let Some((_, capitals)) = IRREGULAR.iter().find(|entry| entry.0 == c) {
+            out.push_str(capitals);
+        } else {
+            // Latin, Greek and Cyrillic: the capital is what has this as its small letter.
+            let capital =
+                ('A'..'\u{530}').find(|&capital| capital != c && capital.to_lowercase().eq([c]));
+            out.push(capital.unwrap_or(c));
+        }
+    }
+    out
 }
 
 fn named(name: &str) -> Option<&'static str> {
@@ -138,5 +172,15 @@ mod tests {
             assert_eq!(named(name), Some(characters));
         }
         assert_eq!(named("nosuch;"), None);
+    }
+
+    #[test]
+    fn what_small_names_stand_for_has_its_capitals() {
+        for line in include_str!("entities.txt").lines() {
+            let (name, characters) = line.split_once(' ').unwrap();
+            if name == name.to_lowercase() {
+                assert_eq!(uppercase(characters), characters.to_uppercase(), "{name}");
+            }
+        }
     }
 }

@@ -109,11 +109,9 @@ impl Files {
 
     /// The names, in the file, of what `expected` (`OpenAI`'s names) does not need, known buffers aside.
     pub fn unexpected<'a>(&self, expected: impl Iterator<Item = &'a str>) -> Vec<&str> {
-        let used: BTreeSet<&str> = expected
-            .chain([TOKEN_IDS, "logit_scale"])
-            .filter_map(|name| self.recipes.get(name))
-            .flat_map(Recipe::sources)
-            .collect();
+        let expected = expected.chain([TOKEN_IDS, "logit_scale"]);
+        let recipes = expected.filter_map(|name| self.recipes.get(name));
+        let used = crate::set_of(recipes.flat_map(Recipe::sources));
         let names = self.tensors.keys().map(String::as_str);
         names.filter(|name| !used.contains(name) && !is_known_buffer(name)).collect()
     }

@@ -18,11 +18,12 @@ pub fn read_header(bytes: &[u8]) -> Result<SafeTensors<'_>> {
 /// # Errors
 /// [`Error::Safetensors`] if the file is truncated or its header lies.
 pub fn read(file: &Bytes) -> Result<BTreeMap<String, Tensor>> {
-    let tensor = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
+    let mut tensors = BTreeMap::new();
+    for (name, view) in read_header(file)?.iter() {
         let tensor = Tensor::new(view.dtype(), view.shape().to_vec(), file.slice_ref(view.data()));
-        (name.to_string(), tensor)
-    };
-    Ok(read_header(file)?.iter().map(tensor).collect())
+        tensors.insert(name.to_string(), tensor);
+    }
+    Ok(tensors)
 }
 
 /// `model.safetensors.index.json`: which file holds each tensor.
