@@ -4,9 +4,11 @@
 //!
 //! ```text
 //! for each block of MC rows of A                      (one task; it stays in the second-level cache)
-//!   for each STEPS words of its rows                  copied side by side, so that rows do not share cache sets
-//!     for each group of panels of B                   widened here if the kernel cannot read it as it is
-//!       for each tile of rows:  sum in registers, then into C
+//!   for each DEPTH words of its rows                  copied side by side, so that rows do not share cache sets
+//!     for each strip of panels of B
+//!       for each group of them, and each STEPS words  widened here if the kernel cannot read it as it is
+//!         for each tile of rows:  sum in registers
+//!       all sums of the strip into C
 //! ```
 
 mod activations;
@@ -23,10 +25,15 @@ use packed::{GROUP, NR, SIXTEEN};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::OnceLock;
-use tile::{A_STRIDE, Kernel, Operands, STEPS, Word};
+use tile::{A_STRIDE, DEPTH, Kernel, Operands, STEPS, Word};
 
 /// Rows of A that one task keeps close.
 const MC: usize = 96;
+/// Panels whose sums go into C together, at most: a multiple of every kernel's.
+const STRIP: usize = 4;
+/// Rows of C that are written together. In WASM panels are half a line of the cache, and rows of C, mostly a multiple of a
+/// page apart, share few of its sets: with many rows a line would be gone when its other half comes.
+const STORED: usize = if cfg!(target_arch = "wasm32") { 4 } else { MC };
 /// Fewer multiply-adds than this are not worth a second thread.
 #[cfg(feature = "parallel")]
 const PARALLEL_MACS: usize = 1 << 20;
@@ -37,7 +44,7 @@ struct Scratch {
     close: Vec<u32>,
     /// The widened part of a group of panels, [`STEPS`] each.
     wide: Vec<u32>,
-    /// The sums of a block's rows and a group of panels, before they go into C.
+    /// The sums of a block's rows and a strip of panels before they go into C: (planes, groups, rows, panels of a group, 8).
     sums: Vec<u32>,
     levels: Vec<Level>,
 }
@@ -155,9 +162,10 @@ impl Product<'_> {
     fn block(&self, rows: Range<usize>, panels: Range<usize>) {
         SCRATCH.with_borrow_mut(|Scratch { close, wide, sums, levels }| {
             let (k, width) = (self.b.k(), self.kernel.shape().1);
+            let strip = if cfg!(target_arch = "wasm32") { STRIP } else { width };
             close.resize(close.len().max(self.planes() * MC * A_STRIDE), 0);
             wide.resize(wide.len().max((width + 1) * STEPS * NR), 0);
-            sums.resize(sums.len().max(MC * width * NR), 0);
+            sums.resize(sums.len().max(self.planes() * MC * STRIP * NR), 0);
             levels.clear();
             if self.b.format().is_quantised() {
                 activations::levels(
@@ -167,14 +175,14 @@ impl Product<'_> {
                     self.planes(),
                 );
             }
-            let parts = k.div_ceil(STEPS * self.kernel.word().len());
+            let parts = k.div_ceil(DEPTH * self.kernel.word().len());
             let chunk = k.div_ceil(parts).next_multiple_of(GROUP);
             for k0 in (0..k).step_by(chunk) {
                 let ks = k0..k.min(k0 + chunk);
                 self.copy(close, levels, rows.clone(), ks.clone());
-                for first in panels.clone().step_by(width) {
-                    let group = first..panels.end.min(first + width);
-                    self.group(close, wide, sums, levels, rows.clone(), group, ks.clone());
+                for first in panels.clone().step_by(strip) {
+                    let strip = first..panels.end.min(first + strip);
+                    self.strip(close, wide, sums, levels, rows.clone(), strip, ks.clone());
                 }
             }
         });
@@ -210,8 +218,8 @@ impl Product<'_> {
         }
     }
 
-    /// Adds the part `ks` of the sums of these rows and a group of panels, no more than the kernel takes at once.
-    fn group(
+    /// Adds the part `ks` of the sums of these rows and a strip of panels to C.
+    fn strip(
         &self,
         close: &[u32],
         wide: &mut [u32],
@@ -222,31 +230,38 @@ impl Product<'_> {
         ks: Range<usize>,
     ) {
         let (height, width) = self.kernel.shape();
-        let (b, b_stride) = self.part_of_b(wide, panels.clone(), ks.clone());
-        let steps = self.steps(ks.len());
-        let cols = panels.start * NR..self.b.n().min(panels.end * NR);
         let tiles = rows.len().div_ceil(height);
-        for (plane, close) in close.chunks_exact(MC * A_STRIDE).take(self.planes()).enumerate() {
-            let first = ks.start == 0 && plane == 0;
-            for t in 0..tiles {
-                // Heights that differ by one at most: a tile of a row or two has too few sums to keep the machine busy.
-                let part = rows.len() * t / tiles..rows.len() * (t + 1) / tiles;
-                let operands = Operands {
-                    a: &close[part.start * A_STRIDE..],
-                    b,
-                    b_stride,
-                    steps,
-                    height: part.len(),
-                };
-                self.kernel.run(&mut sums[part.start * width * NR..], operands);
+        let planes = || close.chunks_exact(MC * A_STRIDE).take(self.planes()).enumerate();
+        let parts = ks.len().div_ceil(STEPS * self.kernel.word().len());
+        let chunk = ks.len().div_ceil(parts).next_multiple_of(GROUP);
+        for (g, first) in panels.clone().step_by(width).enumerate() {
+            let group = first..panels.end.min(first + width);
+            for k0 in ks.clone().step_by(chunk) {
+                let few = k0..ks.end.min(k0 + chunk);
+                let (steps, add) = (self.steps(few.len()), k0 > ks.start);
+                let from = (k0 - ks.start) / self.kernel.word().len();
+                let (b, b_stride) = self.part_of_b(wide, group.clone(), few);
+                for (plane, close) in planes() {
+                    let sums = &mut sums[(plane * STRIP + g * width) * rows.len() * NR..];
+                    for t in 0..tiles {
+                        // Heights that differ by one at most: a tile of a row or two has too few sums to keep the machine busy.
+                        let part = rows.len() * t / tiles..rows.len() * (t + 1) / tiles;
+                        let a = &close[part.start * A_STRIDE + from..];
+                        let operands = Operands { a, b, b_stride, steps, height: part.len(), add };
+                        self.kernel.run(&mut sums[part.start * width * NR..], operands);
+                    }
+                }
             }
+        }
+        for (plane, _) in planes() {
+            let first = ks.start == 0 && plane == 0;
             let to = Rectangle {
                 product: self,
                 rows: rows.clone(),
-                cols: cols.clone(),
+                cols: panels.start * NR..self.b.n().min(panels.end * NR),
                 load: !first || self.accumulate,
             };
-            let sums = &sums[..rows.len() * width * NR];
+            let sums = &sums[plane * STRIP * rows.len() * NR..][..STRIP * rows.len() * NR];
             let bias = self.bias.filter(|_| first);
             if self.kernel.word() == Word::Float {
                 store_floats(&to, sums, bias);
@@ -333,8 +348,8 @@ struct Rectangle<'a> {
 }
 
 impl Rectangle<'_> {
-    /// `to` = `value`(row, lanes) or += that, eight columns at a time: `sums` (rows, panels, 8) holds the lanes, and
-    /// `of_panel` gives what `value` wants to know of a panel.
+    /// `to` = `value`(row, lanes) or += that, eight columns at a time: `sums` (groups, rows, panels of a group, 8) holds the
+    /// lanes, and `of_panel` gives what `value` wants to know of a panel.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
@@ -346,21 +361,24 @@ impl Rectangle<'_> {
         of_panel: impl Fn(Range<usize>) -> P,
         value: impl Fn(usize, &[u32; NR], &P) -> [f32; NR],
     ) {
+        let (rows, width) = (self.rows.len(), self.product.kernel.shape().1);
         let lanes = sums.as_chunks::<NR>().0;
-        let panels = lanes.len() / self.rows.len();
-        for (panel, col) in self.cols.clone().step_by(NR).enumerate() {
-            let cols = col..self.cols.end.min(col + NR);
-            let of_panel = of_panel(cols.clone());
-            for i in 0..self.rows.len() {
-                let mut x = value(i, &lanes[i * panels + panel], &of_panel);
-                let to = self.row(i, cols.clone());
-                if self.load {
-                    let there = eight(to);
-                    x.iter_mut().zip(there).for_each(|(x, there)| *x += there);
-                }
-                match <&mut [f32; NR]>::try_from(&mut *to) {
-                    Ok(to) => *to = x,
-                    Err(_) => to.copy_from_slice(&x[..to.len()]),
+        for first in (0..rows).step_by(STORED) {
+            for (panel, col) in self.cols.clone().step_by(NR).enumerate() {
+                let cols = col..self.cols.end.min(col + NR);
+                let of_panel = of_panel(cols.clone());
+                let lanes = &lanes[panel / width * width * rows + panel % width..];
+                for i in first..rows.min(first + STORED) {
+                    let mut x = value(i, &lanes[i * width], &of_panel);
+                    let to = self.row(i, cols.clone());
+                    if self.load {
+                        let there = eight(to);
+                        x.iter_mut().zip(there).for_each(|(x, there)| *x += there);
+                    }
+                    match <&mut [f32; NR]>::try_from(&mut *to) {
+                        Ok(to) => *to = x,
+                        Err(_) => to.copy_from_slice(&x[..to.len()]),
+                    }
                 }
             }
         }

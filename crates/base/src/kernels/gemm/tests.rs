@@ -128,9 +128,14 @@ fn tiles_are_exact() {
                     _ => u32::from(weight() as u16) | u32::from(weight() as u16) << 16,
                 })
                 .collect();
-            let x = Operands { a: &a, b: bytes_of(&b), b_stride: STEPS * NR * 4, steps, height };
-            let mut tile = [0; 12 * 32];
-            kernel.run(&mut tile, x);
+            let b_stride = STEPS * NR * 4;
+            let x = Operands { a: &a, b: bytes_of(&b), b_stride, steps, height, add: false };
+            let twice = |kernel: Kernel, tile: &mut [u32], x: Operands| {
+                kernel.run(tile, x);
+                kernel.run(tile, Operands { add: true, ..x });
+            };
+            let mut tile = [1; 12 * 32]; // nothing of it is to be left
+            twice(kernel, &mut tile, x);
             let portable = if kernel.word() == Word::Bytes {
                 Kernel::PortableBytes
             } else {
@@ -140,7 +145,8 @@ fn tiles_are_exact() {
                 for first in (0..height).step_by(portable.shape().0) {
                     let mut reference = [0; 12 * 32];
                     let height = portable.shape().0.min(height - first);
-                    portable.run(
+                    twice(
+                        portable,
                         &mut reference,
                         Operands {
                             a: &a[first * A_STRIDE..],

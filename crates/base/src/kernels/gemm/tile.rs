@@ -15,13 +15,15 @@ mod x86;
 use super::packed::NR;
 use crate::kernels::Isa;
 
-/// Words of A, and steps of 32 bytes along a panel of B, that a kernel is given at most. 256 would keep a group of panels
-/// in the first-level cache, but the sums of the usual widths then go into C three times; to read panels out of the second
-/// level costs less: 12 to 40 % on AVX2, by the shape (`cargo run --release -p cocoop-core --example kernels`). In WASM 512
-/// is the fastest.
-pub const STEPS: usize = if cfg!(target_arch = "wasm32") { 512 } else { 768 };
+/// Words of A, and steps of 32 bytes along a panel of B, that a kernel is given at most. 256 keep a group of panels in the
+/// first-level cache; on AVX2 to read longer ones out of the second level costs less than to come back to the sums (0 to
+/// 8 % of a forward pass).
+pub const STEPS: usize = if cfg!(target_arch = "wasm32") { 256 } else { 768 };
+/// Words of a row of A that are copied at once, whose products meet before they go into C. With 512 of both, WASM took 7 to
+/// 10 % longer for ViT-B/32.
+pub const DEPTH: usize = if cfg!(target_arch = "wasm32") { 1024 } else { 768 };
 /// The distance of two rows of the copied block of A, in words: not a power of two.
-pub const A_STRIDE: usize = STEPS + 16;
+pub const A_STRIDE: usize = DEPTH + 16;
 
 /// What a word of A, and one output's part of a step of B, hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,10 +204,12 @@ pub struct Operands<'a> {
     /// At most [`STEPS`]; even, if sums are integers.
     pub steps: usize,
     pub height: usize,
+    /// Whether the tile's sums are added to.
+    pub add: bool,
 }
 
 impl Kernel {
-    /// `tile` (height, panels of the shape, 8) = A·Bᵀ.
+    /// `tile` (height, panels of the shape, 8) = A·Bᵀ, or += that.
     /// # Panics
     /// If the operands or the tile are shorter than they say.
     pub fn run(self, tile: &mut [u32], x: Operands) {
@@ -247,6 +251,9 @@ trait Lanes {
     fn constant() -> Self::Constant;
     fn zero() -> Self::Sum;
     /// # Safety
+    /// `from` holds the lanes.
+    unsafe fn load(from: *const u32) -> Self::Sum;
+    /// # Safety
     /// `a` is readable for `STEPS` words.
     unsafe fn a(a: *const u32) -> Self::A;
     /// # Safety
@@ -271,6 +278,12 @@ unsafe fn tile<L: Lanes, const H: usize, const P: usize>(tile: &mut [u32], x: Op
     let (mut a, mut b) = (x.a.as_ptr(), x.b.as_ptr());
     let constant = L::constant();
     let mut sums = [[L::zero(); P]; H];
+    if x.add {
+        for (i, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+            // SAFETY: `tile` holds eight lanes for each row and panel (the caller's promise).
+            *sum = unsafe { L::load(tile.as_ptr().add(i * L::PANELS * NR)) };
+        }
+    }
     for _ in 0..x.steps / L::STEPS {
         // SAFETY: `b` has `steps` steps in each panel (the caller's promise).
         let weights: [L::B; P] =

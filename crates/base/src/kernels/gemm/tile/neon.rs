@@ -4,8 +4,8 @@
 use super::{Kernel, Lanes, Operands, by_height};
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, vdupq_n_f32, vdupq_n_s32, vfmaq_f32, vget_low_s8, vld1q_f32,
-    vld1q_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s16, vreinterpretq_s8_s32, vst1q_f32,
-    vst1q_s32,
+    vld1q_s8, vld1q_s32, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s16, vreinterpretq_s8_s32,
+    vst1q_f32, vst1q_s32,
 };
 use core::arch::asm;
 
@@ -32,7 +32,7 @@ pub unsafe fn run(kernel: Kernel, tile: &mut [u32], x: Operands) {
 
 /// Implements [`Lanes`] for sums in two vectors, with `$one` step that adds to one of them.
 macro_rules! lanes {
-    ($name:ident, $sum:ty, $half:ty, zero $zero:expr, a($p:ident) $a:expr, b $load:ident, add($s:ident, $x:ident, $y:ident) $add:expr, store $store:ident) => {
+    ($name:ident, $sum:ty, $half:ty, zero $zero:expr, a($p:ident) $a:expr, b $load:ident, add($s:ident, $x:ident, $y:ident) $add:expr, load $load_sum:ident, store $store:ident) => {
         struct $name;
         #[expect(clippy::inline_always, reason = "compiled inside each instruction set's function")]
         #[expect(
@@ -54,6 +54,11 @@ macro_rules! lanes {
             fn zero() -> [$sum; 2] {
                 // SAFETY: NEON is part of the architecture.
                 unsafe { [$zero; 2] }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const u32) -> [$sum; 2] {
+                // SAFETY: the caller's promise.
+                unsafe { [$load_sum(from.cast()), $load_sum(from.add(4).cast())] }
             }
             #[inline(always)]
             unsafe fn a($p: *const u32) -> $half {
@@ -89,6 +94,7 @@ lanes!(Float, float32x4_t, float32x4_t, zero vdupq_n_f32(0.0),
     a(a) vdupq_n_f32(f32::from_bits(*a)),
     b vld1q_f32,
     add(sum, a, b) vfmaq_f32(sum, a, b),
+    load vld1q_f32,
     store vst1q_f32);
 
 lanes!(Bytes, int32x4_t, int8x16_t, zero vdupq_n_s32(0),
@@ -98,12 +104,14 @@ lanes!(Bytes, int32x4_t, int8x16_t, zero vdupq_n_s32(0),
         let products = vmull_s8(vget_low_s8(a), vget_low_s8(b));
         vpadalq_s16(sum, vpaddq_s16(products, vmull_high_s8(a, b)))
     },
+    load vld1q_s32,
     store vst1q_s32);
 
 lanes!(Dot, int32x4_t, int8x16_t, zero vdupq_n_s32(0),
     a(a) vreinterpretq_s8_s32(vdupq_n_s32(*a as i32)),
     b vld1q_s8,
     add(sum, a, b) sdot(sum, a, b),
+    load vld1q_s32,
     store vst1q_s32);
 
 /// `sum` + the products of bytes, four to a lane; its intrinsic is not stable yet.

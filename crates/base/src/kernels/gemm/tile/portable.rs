@@ -5,8 +5,9 @@ use crate::kernels::gemm::packed::NR;
 
 pub fn run(kernel: Kernel, tile: &mut [u32], x: Operands) {
     for i in 0..x.height {
-        let mut floats = [0.0f32; NR];
-        let mut integers = [0i32; NR];
+        let there = if x.add { std::array::from_fn(|j| tile[i * NR + j]) } else { [0; NR] };
+        let mut floats = there.map(f32::from_bits);
+        let mut integers = there.map(|sum| sum as i32);
         let steps = x.b.as_chunks::<{ 4 * NR }>().0;
         for (a, b) in x.a[i * A_STRIDE..][..x.steps].iter().zip(steps) {
             let weights = b.as_chunks::<4>().0;

@@ -94,6 +94,11 @@ macro_rules! lanes {
                 [$zero; 2]
             }
             #[inline(always)]
+            unsafe fn load(from: *const u32) -> [v128; 2] {
+                // SAFETY: the caller's promise.
+                unsafe { load(from.cast()) }
+            }
+            #[inline(always)]
             unsafe fn a(a: *const u32) -> v128 {
                 // SAFETY: the caller's promise.
                 unsafe { v128_load32_splat(a) }
@@ -147,6 +152,11 @@ impl Lanes for Pairs {
     #[inline(always)]
     fn zero() -> [v128; 2] {
         [i32x4_splat(0); 2]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u32) -> [v128; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { load(from.cast()) }
     }
     #[inline(always)]
     unsafe fn a(a: *const u32) -> [v128; 2] {

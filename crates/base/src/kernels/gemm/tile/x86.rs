@@ -9,8 +9,8 @@ use core::arch::x86_64::{
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_si256, _mm512_castps_si512,
     _mm512_castsi256_si512, _mm512_castsi512_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_inserti64x4, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_storeu_si512,
+    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
 by_height!(avx2_float, Float, 2, [1 2 3 4 5 6], "avx2,fma");
@@ -44,7 +44,7 @@ pub unsafe fn run(kernel: Kernel, tile: &mut [u32], x: Operands) {
 macro_rules! lanes {
     ($name:ident, $sum:ty, $a:ty, $b:ty, steps $steps:literal, panels $panels:literal,
      zero $zero:expr, a($ap:ident) $load_a:expr, b($bp:ident, $stride:ident) $load_b:expr,
-     add($s:ident, $x:ident, $y:ident) $add:expr, store($v:ident, $to:ident) $store:expr) => {
+     add($s:ident, $x:ident, $y:ident) $add:expr, load($from:ident) $load:expr, store($v:ident, $to:ident) $store:expr) => {
         struct $name;
         impl Lanes for $name {
             const STEPS: usize = $steps;
@@ -59,6 +59,11 @@ macro_rules! lanes {
             fn zero() -> $sum {
                 // SAFETY: only called inside a function that has the features.
                 unsafe { $zero }
+            }
+            #[inline(always)]
+            unsafe fn load($from: *const u32) -> $sum {
+                // SAFETY: the caller's promise, and as above.
+                unsafe { $load }
             }
             #[inline(always)]
             unsafe fn a($ap: *const u32) -> $a {
@@ -89,6 +94,7 @@ lanes!(Float, __m256, __m256, __m256, steps 1, panels 1,
     a(a) _mm256_set1_ps(f32::from_bits(*a)),
     b(b, _stride) _mm256_loadu_ps(b.cast()),
     add(sum, a, b) _mm256_fmadd_ps(a, b, sum),
+    load(from) _mm256_loadu_ps(from.cast()),
     store(sum, to) _mm256_storeu_si256(to.cast(), _mm256_castps_si256(sum)));
 
 lanes!(Bytes, __m256i, __m256i, __m256i, steps 1, panels 1,
@@ -96,6 +102,7 @@ lanes!(Bytes, __m256i, __m256i, __m256i, steps 1, panels 1,
     a(a) _mm256_set1_epi32(*a as i32),
     b(b, _stride) _mm256_loadu_si256(b.cast()),
     add(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1))),
+    load(from) _mm256_loadu_si256(from.cast()),
     store(sum, to) _mm256_storeu_si256(to.cast(), sum));
 
 lanes!(Pairs, __m256i, [__m256i; 2], [__m256i; 2], steps 2, panels 1,
@@ -106,6 +113,7 @@ lanes!(Pairs, __m256i, [__m256i; 2], [__m256i; 2], steps 2, panels 1,
         let pairs = _mm256_add_epi16(_mm256_maddubs_epi16(a[0], b[0]), _mm256_maddubs_epi16(a[1], b[1]));
         _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     },
+    load(from) _mm256_loadu_si256(from.cast()),
     store(sum, to) _mm256_storeu_si256(to.cast(), sum));
 
 lanes!(Vnni, __m256i, __m256i, __m256i, steps 1, panels 1,
@@ -113,6 +121,7 @@ lanes!(Vnni, __m256i, __m256i, __m256i, steps 1, panels 1,
     a(a) _mm256_set1_epi32(*a as i32),
     b(b, _stride) _mm256_loadu_si256(b.cast()),
     add(sum, a, b) _mm256_dpbusd_avx_epi32(sum, a, b),
+    load(from) _mm256_loadu_si256(from.cast()),
     store(sum, to) _mm256_storeu_si256(to.cast(), sum));
 
 /// Two panels side by side.
@@ -130,6 +139,7 @@ lanes!(WideFloat, __m512, __m512, __m512, steps 1, panels 2,
     a(a) _mm512_set1_ps(f32::from_bits(*a)),
     b(b, stride) _mm512_castsi512_ps(two_panels!(b, stride)),
     add(sum, a, b) _mm512_fmadd_ps(a, b, sum),
+    load(from) _mm512_loadu_ps(from.cast()),
     store(sum, to) _mm512_storeu_si512(to.cast(), _mm512_castps_si512(sum)));
 
 lanes!(WideVnni, __m512i, __m512i, __m512i, steps 1, panels 2,
@@ -137,4 +147,5 @@ lanes!(WideVnni, __m512i, __m512i, __m512i, steps 1, panels 2,
     a(a) _mm512_set1_epi32(*a as i32),
     b(b, stride) two_panels!(b, stride),
     add(sum, a, b) _mm512_dpbusd_epi32(sum, a, b),
+    load(from) _mm512_loadu_si512(from.cast()),
     store(sum, to) _mm512_storeu_si512(to.cast(), sum));
