@@ -127,8 +127,13 @@ describe.each(['napi', 'wasm'] as const)('on %s', (door) => {
   it('refuses what does not fit the budget before it reads anything, and takes what does', async () => {
     const read: string[] = []
     const store = new Proxy<Store>(await copy(), {
-      get: (target, key) =>
-        key === 'get' ? (name: string) => (read.push(name), target.get(name)) : Reflect.get(target, key),
+      get: (target, key) => {
+        if (key !== 'get') return Reflect.get(target, key)
+        return (name: string) => {
+          read.push(name)
+          return target.get(name)
+        }
+      },
     })
     const counted = await Pack.open(store)
     const { vision, text } = counted.manifest.towers
@@ -169,7 +174,10 @@ describe('in WASM', () => {
       get: (target, key) => {
         const value = Reflect.get(target, key)
         if (key !== 'get' && key !== 'stream') return typeof value === 'function' ? value.bind(target) : value
-        return (name: string, place?: Place) => (read.push(name), value.call(target, name, place))
+        return (name: string, place?: Place) => {
+          read.push(name)
+          return value.call(target, name, place)
+        }
       },
     })
     const engine = await wasmEngine()
