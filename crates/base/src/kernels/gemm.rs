@@ -175,10 +175,7 @@ impl Product<'_> {
                     self.planes(),
                 );
             }
-            let parts = k.div_ceil(DEPTH * self.kernel.word().len());
-            let chunk = k.div_ceil(parts).next_multiple_of(GROUP);
-            for k0 in (0..k).step_by(chunk) {
-                let ks = k0..k.min(k0 + chunk);
+            for ks in self.parts(0..k, DEPTH) {
                 self.copy(close, levels, rows.clone(), ks.clone());
                 for first in panels.clone().step_by(strip) {
                     let strip = first..panels.end.min(first + strip);
@@ -186,6 +183,13 @@ impl Product<'_> {
                 }
             }
         });
+    }
+
+    /// `ks` in parts of at most so many words of A, as equal as groups of inputs allow.
+    fn parts(&self, ks: Range<usize>, words: usize) -> impl Iterator<Item = Range<usize>> {
+        let parts = ks.len().div_ceil(words * self.kernel.word().len());
+        let chunk = ks.len().div_ceil(parts).next_multiple_of(GROUP);
+        ks.clone().step_by(chunk).map(move |k0| k0..ks.end.min(k0 + chunk))
     }
 
     /// Planes of A in the block of it that is kept close.
@@ -232,14 +236,11 @@ impl Product<'_> {
         let (height, width) = self.kernel.shape();
         let tiles = rows.len().div_ceil(height);
         let planes = || close.chunks_exact(MC * A_STRIDE).take(self.planes()).enumerate();
-        let parts = ks.len().div_ceil(STEPS * self.kernel.word().len());
-        let chunk = ks.len().div_ceil(parts).next_multiple_of(GROUP);
         for (g, first) in panels.clone().step_by(width).enumerate() {
             let group = first..panels.end.min(first + width);
-            for k0 in ks.clone().step_by(chunk) {
-                let few = k0..ks.end.min(k0 + chunk);
-                let (steps, add) = (self.steps(few.len()), k0 > ks.start);
-                let from = (k0 - ks.start) / self.kernel.word().len();
+            for few in self.parts(ks.clone(), STEPS) {
+                let (steps, add) = (self.steps(few.len()), few.start > ks.start);
+                let from = (few.start - ks.start) / self.kernel.word().len();
                 let (b, b_stride) = self.part_of_b(wide, group.clone(), few);
                 for (plane, close) in planes() {
                     let sums = &mut sums[(plane * STRIP + g * width) * rows.len() * NR..];
