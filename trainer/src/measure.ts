@@ -10,10 +10,10 @@ import { CACHE, FeatureCache } from './feature-cache.ts'
 import { writeDurably } from './files.ts'
 import { type Embedded, embedAll } from './images.ts'
 import { openModel } from './models.ts'
+import { SOURCE } from './runs/options.ts'
 import { type Classes, selectSplit } from './select.ts'
 import { STORE } from './stores.ts'
 import { table } from './table.ts'
-import { SOURCE } from './train-options.ts'
 
 export const MEASURE = {
   ...SOURCE,

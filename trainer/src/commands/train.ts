@@ -1,8 +1,8 @@
 /** `cocoop-train train`: learns prompts and tests them. */
 import { defineCommand } from '../command.ts'
 import { figuresTable } from '../evaluate.ts'
-import { runTraining } from '../run.ts'
-import { TRAIN } from '../train-options.ts'
+import { TRAIN } from '../runs/options.ts'
+import { runTraining } from '../runs/run.ts'
 
 export const train = defineCommand({
   name: 'train',

@@ -1,9 +1,9 @@
 /** config.json of a run: written before anything slow begins, and what --resume is held to. */
 import { z } from 'zod'
-import type { Context } from './command.ts'
-import { TrainError } from './errors.ts'
-import type { RunFolder } from './run-folder.ts'
-import type { TrainFlags, TrainOptions } from './train-options.ts'
+import type { Context } from '../command.ts'
+import { TrainError } from '../errors.ts'
+import type { RunFolder } from './folder.ts'
+import type { TrainFlags, TrainOptions } from './options.ts'
 
 const Config = z.object({
   version: z.string(),

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { flagsOf } from './flags.ts'
-import { bundleName, resolve, TRAIN, trainSpec } from './train-options.ts'
+import { flagsOf } from '../flags.ts'
+import { bundleName, resolve, TRAIN, trainSpec } from './options.ts'
 
 /** Words are tokens, but "teddy-bear" is three. */
 const count = (text: string) => text.split(/[ -]/).length + (text.includes('-') ? 1 : 0)

@@ -4,8 +4,8 @@
  */
 import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
-import { TrainError } from './errors.ts'
-import { DEFAULT_MODEL } from './models.ts'
+import { TrainError } from '../errors.ts'
+import { DEFAULT_MODEL } from '../models.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
 export const SOURCE = {
