@@ -160,6 +160,8 @@ export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpe
     warmup_lr,
     augment,
     seed,
+    meta_net_reduction: 16,
+    views: 0,
   }
 }
 
