@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { TrainError } from '../errors.ts'
 import { CACHE } from '../feature-cache.ts'
 import { DEFAULT_MODEL } from '../models.ts'
+import { ORIGINALS } from '../presets/flags.ts'
 import { TEMPLATES } from '../templates.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
@@ -81,6 +82,7 @@ export const TRAIN = z.object({
     short: 'o',
   }),
   ...CACHE,
+  ...ORIGINALS,
   resume: z
     .boolean()
     .default(false)

@@ -13,6 +13,7 @@ import { FeatureCache } from '../feature-cache.ts'
 import { sha256, writeDurably } from '../files.ts'
 import { type ReadOptions, readAll } from '../images.ts'
 import { openModel } from '../models.ts'
+import { checkBackbone } from '../presets/backbones.ts'
 import { type Classes, fingerprint, selectClasses, selectShots } from '../select.ts'
 import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
@@ -52,6 +53,7 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model
+    checkBackbone(options, opened.id, model.info)
     const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal })
     const reading: ReadOptions = { terminal, signal, skipBad: options.skip_bad }
     const data = await trainingImages(dataset, options, (shots) => readAll(model, shots, reading))
