@@ -21,7 +21,7 @@ export const presets = defineCommand({
     const all = Object.entries(PRESETS).map(([name, options]) => ({ name, options }))
     const rows = all.map(({ name, options: { method, backbone, epochs, batch_size, n_ctx, ctx_init } }) => {
       const context = ctx_init ? `"${ctx_init}"` : `${n_ctx} random`
-      return [name, String(method), backbone, String(epochs), String(batch_size), context]
+      return [name, String(method), String(backbone), String(epochs), String(batch_size), context]
     })
     print(table(['preset', 'method', 'backbone', 'epochs', 'batch', 'context'], rows))
     return all

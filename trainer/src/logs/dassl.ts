@@ -44,6 +44,7 @@ export class DasslLog implements RunLog {
   #last = 0
   #began = 0
   #path = ''
+  #done = false
 
   constructor(options: TrainOptions, terminal: Terminal, now: () => number = () => performance.now()) {
     this.#options = options
@@ -58,7 +59,10 @@ export class DasslLog implements RunLog {
     this.#say(`Setting fixed seed: ${options.seed}`)
     this.#say(...boxed('Arguments'))
     for (const [key, value] of Object.entries(options).sort()) this.#say(`${key}: ${shown(value)}`)
-    this.#say(...boxed('Config'), ...dump(originalConfig(options, { dataset: dataset.name, backbone, info: model.info })))
+    this.#say(
+      ...boxed('Config'),
+      ...dump(originalConfig(options, { dataset: dataset.name, backbone, info: model.info })),
+    )
     this.#say('Collecting env info ...', '** System info **', ...system(), '')
     this.#say(`Loading trainer: ${TRAINERS[options.method]}`, `Loading dataset: ${dataset.name}`)
     if (options.shots > 0 && options.method !== 'zero-shot') this.#say(`Creating a ${options.shots}-shot dataset`)
@@ -123,14 +127,18 @@ export class DasslLog implements RunLog {
   }
 
   learned(): void {
+    this.#done = true
     if (this.#path !== '') this.#say(`Checkpoint saved to ${this.#path}`)
     this.#say('Finish training', 'Deploy the last-epoch model')
   }
 
   tested(classes: string, { total, correct, accuracy, macro_f1 }: Figures, own: boolean): void {
+    this.#done = true
     if (!own) {
       // Not in the form of a result: the original's script would take it for the run's own.
-      this.#say(`Evaluated on the *test* set of the ${classes} classes: ${count(total)} images, ${accuracy.toFixed(1)}%`)
+      this.#say(
+        `Evaluated on the *test* set of the ${classes} classes: ${count(total)} images, ${accuracy.toFixed(1)}%`,
+      )
       return
     }
     this.#say(
@@ -145,7 +153,7 @@ export class DasslLog implements RunLog {
   }
 
   end(): void {
-    this.#say(`Elapsed: ${timedelta(Math.round((this.#now() - this.#began) / 1000))}`)
+    if (this.#done) this.#say(`Elapsed: ${timedelta(Math.round((this.#now() - this.#began) / 1000))}`)
   }
 
   #say(...lines: string[]): void {

@@ -36,7 +36,8 @@ export function originalConfig(options: TrainOptions, { dataset, backbone, info 
     USE_CUDA: false,
     'INPUT.SIZE': [info.image_size, info.image_size],
     'INPUT.INTERPOLATION': 'bicubic',
-    'INPUT.TRANSFORMS': options.augment === 'crop-flip' ? ['random_resized_crop', 'random_flip', 'normalize'] : ['normalize'],
+    'INPUT.TRANSFORMS':
+      options.augment === 'crop-flip' ? ['random_resized_crop', 'random_flip', 'normalize'] : ['normalize'],
     'INPUT.PIXEL_MEAN': info.normalization.mean,
     'INPUT.PIXEL_STD': info.normalization.std,
     'DATASET.NAME': dataset,
@@ -80,6 +81,7 @@ export function dump(config: Record<string, unknown>): string[] {
 
 function python(value: unknown): string {
   if (typeof value === 'boolean') return value ? 'True' : 'False'
-  if (Array.isArray(value)) return `[${value.map((one) => (typeof one === 'string' ? `'${one}'` : python(one))).join(', ')}]`
+  if (Array.isArray(value))
+    return `[${value.map((one) => (typeof one === 'string' ? `'${one}'` : python(one))).join(', ')}]`
   return String(value ?? '')
 }

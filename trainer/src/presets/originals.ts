@@ -45,10 +45,10 @@ export function readOriginals(
   for (const [key, { where }] of all) checkKnown(key, where)
   const named = take('TRAINER.NAME', fromSets).method ?? method ?? take('TRAINER.NAME', fromFiles).method ?? fallback
   const section = sectionOf(named, all, fromSets)
-  if (files.length > 0) checkMethod(named, section, fromFiles)
   const notes: string[] = []
-  const below = interpret(fromFiles, whole(fromFiles), section, notes)
+  const below = interpret(fromFiles, whole(fromFiles, section), section, notes)
   const above = interpret(all, [...fromSets.keys()], section, notes)
+  if (files.length > 0) checkMethod(named, section, fromFiles)
   if (section !== undefined && named === undefined) below.method = section === 'COOP' ? 'coop' : 'cocoop'
   const templates = templatesOf(all)
   if (templates !== undefined) (fromSets.has('TRAINER.NAME') ? above : below).templates = templates
@@ -84,17 +84,17 @@ function interpret(flat: Flat, keys: readonly string[], section: Section | undef
   return options
 }
 
-/** The keys that files speak of: their own, and the rest of the sections that they hold. */
-function whole(flat: Flat): string[] {
-  const sections = new Set([...flat.keys()].map((key) => key.split('.')[0] ?? key))
-  const rest = Object.keys(KEYS).filter(
-    (key) => WHOLE.includes(key.split('.')[0] ?? '') && sections.has(key.split('.')[0] ?? ''),
-  )
-  const methods = (Object.keys(METHOD_KEYS) as Section[]).filter((name) =>
-    [...flat.keys()].some((key) => key.startsWith(`TRAINER.${name}.`)),
-  )
-  const own = methods.flatMap((name) => Object.keys(METHOD_KEYS[name]).map((key) => `TRAINER.${name}.${key}`))
-  return [...new Set([...flat.keys(), ...rest, ...own.filter((key) => flat.has(key) || /N_CTX|CTX_INIT/.test(key))])]
+/** The keys that files speak of: their own, and the rest of the sections that they hold; where they say how to learn, the context too. */
+function whole(flat: Flat, method: Section | undefined): string[] {
+  const keys = [...flat.keys()]
+  const sections = new Set(keys.map((key) => key.split('.')[0] ?? key))
+  const rest = Object.keys(KEYS).filter((key) => {
+    const [section = ''] = key.split('.')
+    return WHOLE.includes(section) && sections.has(section)
+  })
+  const own = `TRAINER.${method}.`
+  const learns = method !== undefined && (sections.has('OPTIM') || keys.some((key) => key.startsWith(own)))
+  return [...new Set([...keys, ...rest, ...(learns ? [`${own}N_CTX`, `${own}CTX_INIT`] : [])])]
 }
 
 function take(key: string, flat: Flat): Options {
@@ -169,9 +169,12 @@ function checkKnown(key: string, where: string): void {
   ]
   if (names.some((name) => name.startsWith(`${key}.`)))
     throw new TrainError('usage', `${where}: ${key}: expected a section of keys`)
+  if (foreign !== undefined && foreign !== 'NAME' && !(foreign in METHOD_KEYS)) {
+    const near = nearest(foreign, Object.keys(METHOD_KEYS))
+    const message = `${where}: ${key}: of the trainers only COOP and COCOOP are here`
+    throw new TrainError('usage', message, near && `Did you mean TRAINER.${near}?`)
+  }
   const near = nearest(key, names)
-  if (near === undefined && foreign !== undefined)
-    throw new TrainError('usage', `${where}: ${key}: of the trainers only COOP and COCOOP are here`)
   throw new TrainError('usage', `${where}: unknown key ${key}`, near && `Did you mean ${near}?`)
 }
 
