@@ -13,7 +13,7 @@ import { parseJson } from './schemas.ts'
 import { WasmEngine, wasmBuild } from './wasm.ts'
 
 export * from './common.ts'
-export { type ModelPaths, NativeEngine, NativeModel, OnnxExport, type Progress, Trainer } from './napi.ts'
+export { type Applied, type ModelPaths, NativeEngine, NativeModel, OnnxExport, type Part, type Progress, Trainer } from './napi.ts'
 export { FsStore } from './stores/fs.ts'
 export { WasmEngine } from './wasm.ts'
 

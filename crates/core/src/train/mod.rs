@@ -9,3 +9,4 @@ pub mod spec;
 pub mod state;
 pub mod step;
 pub mod views;
+pub mod watch;
