@@ -14,6 +14,7 @@ use crate::prompt::zero_shot;
 use crate::train::linear_probe::{self, LinearProbe};
 use crate::train::sampling::{Half, few_shot, subsample};
 use crate::train::session::About;
+use crate::train::views;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -199,6 +200,21 @@ pub fn fit_linear_probe(
     let labels = labels.as_slice();
     let problem = linear_probe::Problem { features, labels, n_cls, c, tolerance, max_iter };
     linear_probe::fit(&problem, start, cancelled)
+}
+
+/// Features of views of encoded images: (n, to - from, `embed_dim`), and JSON `[{index, code, message}]` of those that
+/// cannot be read; `spec` is JSON {augment, seed, first, from, to}.
+/// # Errors
+/// [`Error::Option`]; of [`views::embed`].
+pub fn embed_views(
+    clip: &Clip,
+    images: &[Vec<u8>],
+    spec: &str,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Vec<f32>, String)> {
+    let (features, bad) = views::embed(clip, images, &parse("spec", spec)?, cancelled)?;
+    let bad: Vec<Value> = bad.iter().map(|(index, error)| refusal(*index, error)).collect();
+    Ok((features, Value::from(bad).to_string()))
 }
 
 /// Features of texts as they stand: (n, `embed_dim`). With `truncate`, a text that is too long loses its end.

@@ -10,3 +10,4 @@ pub mod sgd;
 pub mod spec;
 pub mod state;
 pub mod step;
+pub mod views;
