@@ -4,7 +4,7 @@
 use crate::Result;
 use std::collections::VecDeque;
 
-/// Steps that the model of the curvature remembers, as many as SciPy's solver.
+/// Steps that the model of the curvature remembers, as many as `SciPy`'s solver.
 const MEMORY: usize = 10;
 /// A step must gain this part of what the slope promised,
 const ENOUGH: f64 = 1e-4;
