@@ -106,6 +106,7 @@ describe('Trainer', () => {
             gradient: sum.gradient.map((d, i) => d + (part.gradient[i] ?? Number.NaN)),
             loss: sum.loss + part.loss,
             correct: sum.correct + part.correct,
+            images: sum.images + part.images,
           }),
           parts[0]!,
         )

@@ -3,7 +3,7 @@
  * while they compute, so that one that is silent is known to be lost.
  */
 import type { Socket } from 'node:net'
-import { messageOf } from 'cocoop'
+import { messageOf } from 'cocoop/node'
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
 

@@ -1,6 +1,7 @@
 /** A rank above 0: it computes its share of each batch, and writes no file. */
-import { setTimeout as sleep } from 'node:timers/promises'
+
 import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf, nativeEngine } from 'cocoop/node'
 import type { Context } from '../command.ts'
 import { openDataset } from '../datasets/open.ts'

@@ -31,7 +31,11 @@ export function placeOf(env: NodeJS.ProcessEnv): Place | undefined {
     const parsed = schema.safeParse(text?.trim() === '' ? undefined : text)
     if (parsed.success) return parsed.data
     const got = text === undefined ? 'it is not set' : `got "${text}"`
-    throw new TrainError('usage', `${name}: expected a number for a run with WORLD_SIZE ${env.WORLD_SIZE}, ${got}`, HELP)
+    throw new TrainError(
+      'usage',
+      `${name}: expected a number for a run with WORLD_SIZE ${env.WORLD_SIZE}, ${got}`,
+      HELP,
+    )
   }
   const world = read('WORLD_SIZE', WORLD)
   if (world === 1) return undefined

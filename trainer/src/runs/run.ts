@@ -7,6 +7,8 @@ import { nativeEngine } from 'cocoop/node'
 import type { Context } from '../command.ts'
 import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
+import { needsLearning } from '../distributed/claim.ts'
+import type { Leader } from '../distributed/leader.ts'
 import { codeOf, TrainError } from '../errors.ts'
 import { type Figures, harmonic } from '../evaluate.ts'
 import { FeatureCache } from '../feature-cache.ts'
@@ -35,10 +37,10 @@ const METHODS: Record<TrainOptions['method'], Method> = {
 }
 
 /**
- * Does what `flags` say, or goes on with the run that they name.
+ * Does what `flags` say, or goes on with the run that they name; as rank 0 with the others that `leader` knows.
  * @throws TrainError `exists`, `locked`, `not_found`, `cancelled` (with what to type to go on), `no_space`, and the words of bad data.
  */
-export async function runTraining(flags: TrainFlags, context: Context): Promise<RunResult> {
+export async function runTraining(flags: TrainFlags, context: Context, leader?: Leader): Promise<RunResult> {
   const { terminal, signal } = context
   const folder = flags.out ?? defaultFolder(flags, (await openDataset(requireData(flags))).name)
   using run = flags.resume ? RunFolder.open(folder) : await RunFolder.create(folder)
@@ -55,6 +57,7 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     const engine = await nativeEngine()
     const dataset = await openDataset(stored?.options.data ?? requireData(flags))
     const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
+    if (leader !== undefined) needsLearning(options.method)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model
     checkBackbone(options, opened.id, model.info)
@@ -75,7 +78,7 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     log = openLog(options, run, terminal)
     if (stored === undefined) await run.writeJson('config.json', config)
     else compare(run, stored, config, context)
-    const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading, log }
+    const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading, log, leader }
     log.begin(work)
     return await finish(work, await METHODS[options.method](work))
   } catch (cause) {
