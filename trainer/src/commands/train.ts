@@ -46,6 +46,7 @@ export const train = defineCommand({
 /** The run as rank 0: the others learn how it ends, whatever that is. */
 async function lead(flags: TrainFlags, context: Context, place: Place): Promise<RunResult> {
   const leader = await Leader.listen(place)
+  context.terminal.log(`rank 0 of ${place.world} listens at ${place.host}:${place.port}`)
   try {
     const result = await runTraining(flags, context, leader)
     await leader.end()

@@ -161,18 +161,23 @@ export class Channel {
   }
 }
 
-/** The bytes of a tensor, as they lie there. */
-export function bytesOf(values: Float32Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+/** A gradient and its loss as bytes (f32, little endian): JSON has no NaN, and a run that diverges has. */
+export function packed({ gradient, loss }: { gradient: Float32Array; loss: number }): Uint8Array {
+  const values = new Float32Array(gradient.length + 1)
+  values.set(gradient)
+  values[gradient.length] = loss
+  return new Uint8Array(values.buffer)
 }
 
 /**
- * The tensor of so many values that a message carries.
+ * The gradient of so many values, and its loss, that a message carries.
  * @throws TrainError `bad_request` if it carries something else
  */
-export function floatsOf({ body }: Message, length: number): Float32Array {
-  if (body.length === 4 * length) return new Float32Array(body.buffer)
-  throw new TrainError('bad_request', `expected a gradient of ${length} values, got ${body.length} bytes`)
+export function unpacked({ body }: Message, length: number): { gradient: Float32Array; loss: number } {
+  if (body.length !== 4 * (length + 1))
+    throw new TrainError('bad_request', `expected a gradient of ${length} values, got ${body.length} bytes`)
+  const values = new Float32Array(body.buffer)
+  return { gradient: values.subarray(0, length), loss: values[length] ?? Number.NaN }
 }
 
 /** An error as a last word. */

@@ -4,15 +4,17 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf, nativeEngine } from 'cocoop/node'
 import type { Context } from '../command.ts'
+import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
 import { codeOf, TrainError } from '../errors.ts'
 import { readAll } from '../images.ts'
 import { openModel } from '../models.ts'
-import { resolve, type TrainFlags, type TrainOptions, trainSpec } from '../runs/options.ts'
+import { requireData, resolve, type TrainFlags, type TrainOptions, trainSpec } from '../runs/options.ts'
 import { finishedRun } from '../runs/result.ts'
 import { fingerprint, selectShots } from '../select.ts'
+import { Terminal } from '../terminal.ts'
 import { VERSION } from '../version.ts'
-import { bytesOf, Channel, floatsOf, stop } from './channel.ts'
+import { Channel, packed, stop, unpacked } from './channel.ts'
 import { claimOf, needsLearning } from './claim.ts'
 import type { Place } from './place.ts'
 
@@ -43,20 +45,21 @@ export async function follow(flags: TrainFlags, context: Context, place: Place):
 }
 
 async function train(flags: TrainFlags, context: Context, place: Place, channel: Channel): Promise<void> {
-  const { terminal } = context
+  const terminal = new Terminal(process.stderr, true)
   const signal = AbortSignal.any([context.signal, channel.ended])
   const engine = await nativeEngine()
+  let dataset: Dataset
   let options: TrainOptions
   if (flags.resume) {
     const welcome = await channel.next(['welcome', 'done'], signal)
     if (welcome.head.kind === 'done') return
     options = welcome.head.options as TrainOptions
+    dataset = await openDataset(options.data)
   } else {
-    const { name } = await openDataset(flags.data ?? '')
-    options = resolve(flags, name, (text) => engine.tokenize(text).length)
+    dataset = await openDataset(requireData(flags))
+    options = resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
   }
   needsLearning(options.method)
-  const dataset = await openDataset(options.data)
   const opened = await openModel(engine, options.model, { signal })
   using model = opened.model
   const shots = await selectShots(dataset, options)
@@ -76,14 +79,10 @@ async function train(flags: TrainFlags, context: Context, place: Place, channel:
   channel.send({ kind: 'ready', claim })
   trainer.restore((await channel.next(['start'], signal)).body)
   while (trainer.position.epoch < trainer.plan.epochs) {
-    const { gradient, loss, correct } = await trainer.part(place.rank, place.world, { signal })
-    channel.send({ kind: 'part', loss, correct }, bytesOf(gradient))
+    const part = await trainer.part(place.rank, place.world, { signal })
+    channel.send({ kind: 'part', correct: part.correct }, packed(part))
     const sum = await channel.next(['sum'], signal)
-    await trainer.apply({
-      gradient: floatsOf(sum, gradient.length),
-      loss: Number(sum.head.loss),
-      correct: Number(sum.head.correct),
-    })
+    await trainer.apply({ ...unpacked(sum, part.gradient.length), correct: Number(sum.head.correct) })
   }
 }
 

@@ -8,7 +8,7 @@ import { type EpochReport, messageOf, type Part, type Progress, type Trainer } f
 import { TrainError } from '../errors.ts'
 import type { TrainOptions } from '../runs/options.ts'
 import { VERSION } from '../version.ts'
-import { bytesOf, Channel, floatsOf, type Message, stop } from './channel.ts'
+import { Channel, type Message, packed, stop, unpacked } from './channel.ts'
 import { type Claim, sameRun } from './claim.ts'
 import type { Place } from './place.ts'
 
@@ -65,7 +65,7 @@ export class Leader {
       if (head.version !== VERSION) throw refuse(`is of version ${head.version}, rank 0 of ${VERSION}`)
       if (head.world !== world) throw refuse(`says that there are ${head.world} ranks, rank 0 that there are ${world}`)
       if (!(Number.isInteger(rank) && rank > 0 && rank < world)) throw refuse(`is none of 1 to ${world - 1}`)
-      if (this.#members.has(rank)) throw refuse('is there twice')
+      if (this.#members.get(rank)?.ended.aborted === false) throw refuse('is there twice')
       stranger.who = `rank ${rank}`
       this.#members.set(rank, stranger)
       this.#arrived?.()
@@ -125,8 +125,7 @@ export class Leader {
     for (;;) {
       const sum = await this.#or(trainer.part(0, this.place.world, { signal: any }))
       for (const [, member] of members) add(sum, await this.#from(member, 'part', any))
-      const { gradient, loss, correct } = sum
-      for (const [, member] of members) member.send({ kind: 'sum', loss, correct }, bytesOf(gradient))
+      for (const [, member] of members) member.send({ kind: 'sum', correct: sum.correct }, packed(sum))
       const { progress, report } = await trainer.apply(sum)
       onProgress(progress)
       if (report !== null) return report
@@ -165,7 +164,8 @@ export class Leader {
 
 /** Adds a rank's part. */
 function add(sum: Part, part: Message): void {
-  for (const [i, d] of floatsOf(part, sum.gradient.length).entries()) sum.gradient[i] = (sum.gradient[i] ?? 0) + d
-  sum.loss += Number(part.head.loss)
+  const { gradient, loss } = unpacked(part, sum.gradient.length)
+  for (const [i, d] of gradient.entries()) sum.gradient[i] = (sum.gradient[i] ?? 0) + d
+  sum.loss += loss
   sum.correct += Number(part.head.correct)
 }

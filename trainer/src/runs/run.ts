@@ -24,7 +24,7 @@ import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
 import type { Method, Outcome, Work } from './method.ts'
-import { resolve, type TrainFlags, type TrainOptions } from './options.ts'
+import { requireData, resolve, type TrainFlags, type TrainOptions } from './options.ts'
 import { prompts } from './prompts.ts'
 import { finishedRun, type RunResult } from './result.ts'
 import { test } from './test.ts'
@@ -137,12 +137,6 @@ function tested({ dataset, options, context }: Work): Classes[] {
     return []
   }
   return options.classes === 'base' && !options.csc ? ['base', 'new'] : [options.classes]
-}
-
-function requireData({ data }: TrainFlags): string {
-  if (data === undefined)
-    throw new TrainError('usage', '--data is missing', '`cocoop-train dataset list` names the data sets.')
-  return data
 }
 
 function defaultFolder({ method, shots, classes, seed }: TrainFlags, dataset: string): string {
