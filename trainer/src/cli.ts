@@ -9,13 +9,16 @@ import { doctor } from './commands/doctor.ts'
 import { embed } from './commands/embed.ts'
 import { evaluate } from './commands/eval.ts'
 import { exportOnnx } from './commands/export-onnx.ts'
+import { job } from './commands/job.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
 import { publish } from './commands/publish.ts'
 import { score } from './commands/score.ts'
 import { search } from './commands/search.ts'
+import { sweep } from './commands/sweep.ts'
 import { templates } from './commands/templates.ts'
 import { train } from './commands/train.ts'
+import { worker } from './commands/worker.ts'
 import { zeroShot } from './commands/zero-shot.ts'
 import { EXIT, problemOf, TrainError } from './errors.ts'
 import { nearest, parseFlags } from './flags.ts'
@@ -25,6 +28,9 @@ import { VERSION } from './version.ts'
 
 const COMMANDS: readonly Command[] = [
   train,
+  sweep,
+  job,
+  worker,
   evaluate,
   zeroShot,
   templates,

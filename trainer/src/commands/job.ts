@@ -11,24 +11,28 @@ export const job = defineCommand({
   summary: 'Run one job of a sweep, which its folder describes',
   details: 'Trains or goes on, and makes the tests that are missing; a job that is done is left alone.',
   flags: z.object({
-    folder: z.string().optional().meta({ description: 'The folder, with its job.json', value: 'FOLDER', positional: true }),
-    list: z.string().optional().meta({ description: 'Take the folders from this file, one on each line', value: 'FILE' }),
-    index: z.number().int().min(0).default(0).meta({ description: 'With --list: which chunk of the lines' }),
-    chunk: z.number().int().min(1).default(1).meta({ description: 'With --list: lines in a chunk' }),
+    folder: z
+      .string()
+      .optional()
+      .meta({ description: 'The folder, with its job.json', value: 'FOLDER', positional: true }),
+    list: z.string().optional().meta({
+      description: 'Take the folders from a line of this file, between tabs: they are run one after the other',
+      value: 'FILE',
+    }),
+    index: z.number().int().min(0).default(0).meta({ description: 'With --list: which line, from 0' }),
   }),
   examples: ['cocoop-train job sweeps/mine/emoji-kinds/coop-16shots-base-seed1'],
-  run: async ({ folder, list, index, chunk }, context) => {
+  run: async ({ folder, list, index }, context) => {
     if ((folder === undefined) === (list === undefined))
       throw new TrainError('usage', 'job: expected a folder, or --list FILE')
-    const lines = list === undefined ? [folder ?? ''] : readFileSync(list, 'utf8').split('\n').filter(Boolean)
-    const folders = list === undefined ? lines : lines.slice(index * chunk, (index + 1) * chunk)
+    const folders = list === undefined ? [folder ?? ''] : lineOf(list, index)
     const signal = AbortSignal.any([context.signal, parentGone()])
     let failure: unknown
     for (const path of folders) {
       try {
         if (!isDone(await readJob(path))) await runJob(path, { ...context, signal })
       } catch (cause) {
-        failure ??= cause // the others of the chunk are not to blame
+        failure ??= cause // the others of the line are not to blame
         if (signal.aborted) throw cause
       }
     }
@@ -38,6 +42,12 @@ export const job = defineCommand({
     return { jobs }
   },
 })
+
+function lineOf(list: string, index: number): string[] {
+  const line = readFileSync(list, 'utf8').split('\n')[index]
+  if (!line) throw new TrainError('usage', `${list} has no line ${index}`)
+  return line.split('\t')
+}
 
 /** Aborted when the process that started this one is gone, even if it was killed: nobody would hear of the result. */
 function parentGone(): AbortSignal {

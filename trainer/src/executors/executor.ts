@@ -2,6 +2,9 @@
 import type { Context } from '../command.ts'
 import type { Task } from '../sweep/job.ts'
 
+/** Why a sweep is stopped that is to end with its first failure. */
+export const FAIL_FAST = 'fail-fast'
+
 /** What a sweep tells its executor, and hears of it. */
 export interface Running {
   /** Aborted: no more jobs are begun, and those that run are stopped within a batch, each leaving what it can go on from. */

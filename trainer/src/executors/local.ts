@@ -45,7 +45,9 @@ export class LocalExecutor implements Executor {
     running.signal.addEventListener('abort', stop)
     process.on('exit', killAll) // the second Ctrl-C
     try {
-      await Promise.all(Array.from({ length: Math.min(this.width, tasks.length) }, () => this.#slot(queue, children, running)))
+      await Promise.all(
+        Array.from({ length: Math.min(this.width, tasks.length) }, () => this.#slot(queue, children, running)),
+      )
     } finally {
       process.off('exit', killAll)
       running.signal.removeEventListener('abort', stop)
@@ -55,39 +57,49 @@ export class LocalExecutor implements Executor {
   async #slot(queue: Queue, children: Set<ChildProcess>, running: Running): Promise<void> {
     for (let task = queue.take(); task !== undefined && !running.signal.aborted; task = queue.take()) {
       running.started(task)
-      let died: string | undefined
+      let end: JobEnd = { killed: false, died: undefined }
       for (let attempt = 0; attempt <= RETRIES && !running.signal.aborted; attempt++) {
-        died = await this.#spawn(task, children)
-        if (died === undefined || !died.startsWith('killed')) break
+        const { child, ended } = startJob(task.folder, this.#threads)
+        children.add(child)
+        end = await ended
+        children.delete(child)
+        if (!end.killed) break
       }
       queue.release(task)
-      running.ended(task, died)
+      running.ended(task, end.died)
     }
   }
+}
 
-  /** Runs one job to its end. Returns how the process ended where it could not say so itself. */
-  async #spawn({ folder }: Task, children: Set<ChildProcess>): Promise<string | undefined> {
-    const log = join(folder, 'output.txt')
-    const output = openSync(log, 'w')
-    const child = spawn(process.execPath, [...process.execArgv, CLI, 'job', folder], {
-      detached: true,
-      stdio: ['ignore', output, output, 'ipc'],
-      env: { ...process.env, RAYON_NUM_THREADS: String(this.#threads) },
+/** How a job's process ended; `died` where it could leave no word of it in the folder. */
+export interface JobEnd {
+  killed: boolean
+  died: string | undefined
+}
+
+/** How many jobs to run at a time unless it is said. */
+export function defaultJobs(cores = availableParallelism()): number {
+  return cores
+}
+
+/** Starts a process that does a job and stops when this one is gone. What it says is in output.txt of the folder. */
+export function startJob(folder: string, threads: number): { child: ChildProcess; ended: Promise<JobEnd> } {
+  const log = join(folder, 'output.txt')
+  const output = openSync(log, 'w')
+  const child = spawn(process.execPath, [...process.execArgv, CLI, 'job', folder], {
+    detached: true,
+    stdio: ['ignore', output, output, 'ipc'],
+    env: { ...process.env, RAYON_NUM_THREADS: String(threads) },
+  })
+  closeSync(output)
+  const ended = new Promise<JobEnd>((done) => {
+    child.once('error', (error) => done({ killed: false, died: error.message }))
+    child.once('exit', (code, signal) => {
+      if (signal !== null) done({ killed: true, died: `its process was killed by ${signal}` })
+      else done({ killed: false, died: code === 0 || code === EXIT.interrupted ? undefined : lastLines(log) })
     })
-    closeSync(output)
-    children.add(child)
-    try {
-      return await new Promise<string | undefined>((done) => {
-        child.once('error', (error) => done(error.message))
-        child.once('exit', (code, signal) => {
-          if (signal !== null) done(`killed by ${signal}`)
-          else done(code === EXIT.ok || code === EXIT.interrupted ? undefined : lastLines(log) || `exit code ${code}`)
-        })
-      })
-    } finally {
-      children.delete(child)
-    }
-  }
+  })
+  return { child, ended }
 }
 
 /**
@@ -121,8 +133,8 @@ function featuresOf({ options, tests }: Task): string {
   return JSON.stringify([options.model, tests.map(({ data }) => data).sort()])
 }
 
-/** The end of what a process said, for the case that it could leave no word in its folder. */
-export function lastLines(log: string, n = 3): string {
+/** The end of what a process said. */
+function lastLines(log: string, n = 3): string {
   const lines = stripVTControlCharacters(readFileSync(log, 'utf8')).split('\n')
   return lines
     .filter((line) => line.trim() !== '')

@@ -94,7 +94,11 @@ function parseGrid(value: unknown, file: string): Grid {
   const { exclude = [], tests, ...axes } = object.data
   const rules = z.array(z.record(z.string(), z.unknown())).safeParse(exclude)
   if (!rules.success) throw new TrainError('usage', `${file}: exclude: expected a list of combinations`)
-  return { axes: parseAxes(axes, file), exclude: rules.data.map((rule) => parseAxes(rule, file)), tests: parseTests(tests, file) }
+  return {
+    axes: parseAxes(axes, file),
+    exclude: rules.data.map((rule) => parseAxes(rule, file)),
+    tests: parseTests(tests, file),
+  }
 }
 
 function parseAxes(axes: Record<string, unknown>, file: string): Grid['axes'] {

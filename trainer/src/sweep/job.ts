@@ -18,13 +18,15 @@ export type Test = z.infer<typeof Test>
 /** Options as a user would give them: those that are said, not the defaults. */
 export type Options = Partial<TrainFlags>
 
-const JobFile = z.object({ options: z.record(z.string(), z.unknown()), tests: z.array(Test) })
+const JobFile = z.object({ options: z.record(z.string(), z.unknown()), tests: z.array(Test), epochs: z.number() })
 
 export interface Job {
   /** The path of its folder within the sweep's: the same for the same options, whatever else is in the grid. */
   name: string
   options: Options
   tests: Test[]
+  /** Passes over the images that it will take; 0 where nothing is learned by steps. */
+  epochs: number
 }
 
 /** A job in a place. */
@@ -57,9 +59,9 @@ export function stateOf(task: Pick<Task, 'folder' | 'tests'>): State {
 }
 
 /** Lays the job down in its folder, for whoever is to run it. */
-export async function writeJob({ folder, options, tests }: Task): Promise<void> {
+export async function writeJob({ folder, options, tests, epochs }: Task): Promise<void> {
   const path = join(folder, 'job.json')
-  const text = toJson({ options, tests })
+  const text = toJson({ options, tests, epochs })
   if (existsSync(path) && toJson(await readJson(path)) === text) return
   await writeDurably(path, text)
 }
@@ -73,7 +75,7 @@ export async function readJob(folder: string, name = folder): Promise<Task> {
   if (stored === undefined) throw new TrainError('not_found', `${folder} holds no job`, 'A sweep lays them down.')
   const parsed = JobFile.safeParse(stored)
   if (!parsed.success) throw new TrainError('bad_data', `${join(folder, 'job.json')} is not a job of a sweep`)
-  return { name, folder, options: parsed.data.options as Options, tests: parsed.data.tests }
+  return { name, folder, ...parsed.data, options: parsed.data.options as Options }
 }
 
 /** Why the last attempt ended, if it ended by an error. */
@@ -102,7 +104,9 @@ export function jobName(dataset: string, { data: _, method, shots, classes, seed
 function word(value: unknown, odd = /[^A-Za-z0-9. ]/g): string {
   const text = Array.isArray(value) && value.length === 1 ? String(value[0]) : String(value)
   const plain = text.replace(odd, '_').replaceAll(' ', '_').slice(0, 40)
-  return plain === text.replaceAll(' ', '_') && plain !== '' && !plain.startsWith('.') ? plain : `${plain}~${short(text)}`
+  return plain === text.replaceAll(' ', '_') && plain !== '' && !plain.startsWith('.')
+    ? plain
+    : `${plain}~${short(text)}`
 }
 
 function short(text: string): string {

@@ -72,7 +72,8 @@ export class Pace {
     }
     let left = 0
     for (const task of this.#tasks) {
-      if (!this.#done.has(task)) left += (1 - (this.#running.get(task)?.share ?? 0)) * unitsOf(task) * rateOf(kindOf(task))
+      if (!this.#done.has(task))
+        left += (1 - (this.#running.get(task)?.share ?? 0)) * unitsOf(task) * rateOf(kindOf(task))
     }
     return left / Math.max(1, Math.min(this.#width ?? this.#running.size, this.#tasks.length - this.#done.size))
   }
@@ -84,19 +85,15 @@ function kindOf({ options: { method, data, model } }: Task): string {
 }
 
 /** Passes over images, up to a factor that is the same for all jobs of a kind. */
-function unitsOf({ options: { method, shots, epochs } }: Task): number {
-  if (method !== 'coop' && method !== 'cocoop') return 1
-  const n = shots || 16
-  return (epochs ?? (method === 'cocoop' ? 10 : n === 1 ? 50 : n <= 4 ? 100 : 200)) * n
+function unitsOf({ options: { shots }, epochs }: Task): number {
+  return Math.max(1, epochs) * (shots || 16)
 }
 
 /** Which part of its epochs a run has behind it, from the last line of its metrics. */
-async function shareOf({ folder, options, tests }: Task): Promise<number | undefined> {
-  if (isDone({ folder, tests })) return 1
+async function shareOf({ folder, epochs }: Task): Promise<number | undefined> {
   const line = await lastLine(join(folder, 'metrics.jsonl'))
   const epoch = /"epoch":(\d+)/.exec(line)?.[1]
-  const epochs = unitsOf({ options } as Task) / (options.shots || 16)
-  return epoch === undefined ? undefined : Math.min(1, Number(epoch) / epochs)
+  return epoch === undefined || epochs === 0 ? undefined : Math.min(1, Number(epoch) / epochs)
 }
 
 async function lastLine(path: string): Promise<string> {

@@ -5,29 +5,30 @@ import { nativeEngine } from 'cocoop/node'
 import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
 import { TrainError } from '../errors.ts'
-import { flagsOf, nearest } from '../flags.ts'
+import { type Flag, flagsOf, nearest } from '../flags.ts'
 import { locateModel } from '../models.ts'
-import { METHODS, resolve, TRAIN, type TrainFlags } from '../runs/options.ts'
+import { resolve, TRAIN, type TrainFlags } from '../runs/options.ts'
 import { type Classes, selectClasses } from '../select.ts'
 import { type Job, jobName, type Options, type Test } from './job.ts'
-
-export type Method = (typeof METHODS)[number]
 
 /** What a run alone decides, or what names one run: no axis of a grid. */
 const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache']
 
 /** The options of a run that a grid may vary, as flags. */
-export const OPTIONS = flagsOf(TRAIN).filter(({ key }) => !NOT_AN_OPTION.includes(key))
+export const OPTIONS: readonly Flag[] = flagsOf(TRAIN).filter(({ key }) => !NOT_AN_OPTION.includes(key))
 
 /** Options that a method does not look at: they make no other job of it. */
 const PROMPT = ['n_ctx', 'ctx_init', 'csc', 'class_token_position', 'meta_net_reduction']
 const LEARNING = ['epochs', 'batch_size', 'lr', 'momentum', 'weight_decay', 'warmup_epochs', 'warmup_lr']
-const IGNORED: Record<Method, readonly string[]> = {
+const IGNORED: Record<string, readonly string[]> = {
   'zero-shot': ['shots', 'seed', 'allow_fewer', 'probe_c', 'augment', 'views', ...PROMPT, ...LEARNING],
   'linear-probe': ['templates', 'augment', 'views', ...PROMPT, ...LEARNING],
   coop: ['templates', 'probe_c', 'meta_net_reduction'],
   cocoop: ['templates', 'probe_c'],
 }
+
+/** Methods whose result serves no other classes than those it was made for. */
+const BOUND: readonly string[] = ['linear-probe']
 
 /** A test as it is asked for; without `data` the set that the run learns from. */
 export interface WantedTest {
@@ -64,26 +65,29 @@ export class Planner {
    * @throws TrainError `usage` for options that exclude each other; `not_found` for data or a model that is not there
    */
   async job(options: Options, more: readonly WantedTest[] = []): Promise<Job> {
-    const method: Method = options.method ?? 'cocoop'
-    const { data: target, ...given } = without(options, IGNORED[method])
+    const method = options.method ?? 'cocoop'
+    const ignored = IGNORED[method] ?? []
+    const { data: target, ...given } = without(options, ignored)
     if (target === undefined) throw new TrainError('usage', '--data is missing')
     if (given.model !== undefined) given.model = await canonicalModel(given.model)
-    const { data, dataset } = await this.#open(target)
+    const { data, dataset, set } = await this.#open(target)
     const all = TRAIN.parse({ ...given, data, method })
-    const core = without({ shots: all.shots, classes: all.classes, seed: all.seed }, IGNORED[method])
+    const core = without({ shots: all.shots, classes: all.classes, seed: all.seed }, ignored)
     const resolved = this.#resolve(all, dataset)
     const defaults = this.#resolve(TRAIN.parse({ ...core, data, method }), dataset)
     const other = Object.entries(resolved).filter(([key, value]) => {
       return JSON.stringify(value) !== JSON.stringify(defaults[key as keyof typeof defaults])
     })
     const said: Options = { data, method, ...core, ...Object.fromEntries(other) }
-    const bound = method === 'linear-probe' || all.csc
-    const own: WantedTest[] = all.classes === 'base' && !bound ? [{ classes: 'base' }, { classes: 'new' }] : [{ classes: all.classes }]
+    const bound = all.csc || BOUND.includes(method)
+    const halves: Classes[] = all.classes === 'base' && !bound ? ['base', 'new'] : [all.classes]
+    const own: WantedTest[] = set.test.length === 0 ? [] : halves.map((classes) => ({ classes }))
     const classnames = bound ? await this.#classnames(target, all.classes) : undefined
     return {
       name: jobName(dataset, said),
       options: said,
       tests: await this.#tests([...own, ...more], target, classnames),
+      epochs: ignored.includes('epochs') ? 0 : resolved.epochs,
     }
   }
 
@@ -96,7 +100,11 @@ export class Planner {
       const twin = tests.find((test) => test.dataset === dataset && test.classes === classes)
       if (twin === undefined) tests.push({ data, dataset, classes })
       else if (twin.data !== data) {
-        throw new TrainError('usage', `${twin.data} and ${data} are both called ${dataset}`, 'Rename one of the folders.')
+        throw new TrainError(
+          'usage',
+          `${twin.data} and ${data} are both called ${dataset}`,
+          'Rename one of the folders.',
+        )
       }
     }
     return tests

@@ -11,8 +11,8 @@ import { runTraining } from '../runs/run.ts'
 import { testRun } from '../runs/test.ts'
 import { failurePath, isDone, readJob, type Task } from './job.ts'
 
-/** How long a job waits for another process that works in its folder; one whose sweep was killed stops after its batch. */
-const LOCKED_MS = 60_000
+/** How long a job waits for another process that works in its folder; one whose sweep was killed stops after its batch, one whose host is gone is silent. */
+const LOCKED_MS = 90_000
 const POLL_MS = 250
 
 /**
@@ -22,12 +22,13 @@ const POLL_MS = 250
 export async function runJob(folder: string, context: Context): Promise<void> {
   const task = await readJob(folder)
   if (isDone(task)) return
+  await rm(failurePath(folder), { force: true })
   const started = performance.now()
   for (;;) {
     try {
       await train(task, context)
       for (const test of task.tests) await testRun(folder, test, flagsOf(task), context)
-      return await rm(failurePath(folder), { force: true })
+      return
     } catch (cause) {
       const waited = performance.now() - started
       if (codeOf(cause) === 'locked' && waited < LOCKED_MS) {

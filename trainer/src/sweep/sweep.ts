@@ -2,14 +2,14 @@
  * Runs what is not done yet of a list of jobs, by any executor. The state of a sweep is its folders and nothing else, so it may be killed at
  * any moment, and the same command goes on with it.
  */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Context } from '../command.ts'
 import { EXIT, TrainError } from '../errors.ts'
-import type { Executor } from '../executors/executor.ts'
+import { type Executor, FAIL_FAST } from '../executors/executor.ts'
 import { lockFolder } from '../lock.ts'
 import { formatDuration } from '../progress.ts'
-import { type Failure, isDone, type Job, readFailure, type Task, writeJob } from './job.ts'
+import { type Failure, failurePath, isDone, type Job, readFailure, type Task, writeJob } from './job.ts'
 import { Pace } from './pace.ts'
 
 const LOOK_MS = 500
@@ -58,7 +58,11 @@ export async function runSweep({ folder, jobs, executor, fail_fast }: SweepOptio
     const seconds = (performance.now() - started) / 1000
     const done = tasks.filter(isDone).length
     if (context.signal.aborted && done < tasks.length)
-      throw new TrainError('cancelled', `stopped after ${done} of ${tasks.length} jobs; nothing is lost`, 'Run the same command again: it goes on.')
+      throw new TrainError(
+        'cancelled',
+        `stopped after ${done} of ${tasks.length} jobs; nothing is lost`,
+        'Run the same command again: it goes on.',
+      )
     return { folder, total: tasks.length, done, found, failed, seconds }
   } finally {
     unlock()
@@ -71,7 +75,9 @@ export function reportFailures({ failed, total, done, folder }: Swept, { termina
   for (const { name, code, message } of failed) terminal.warn(`${name}: ${message} (${code})`)
   const rest = total - done - failed.length
   const more = rest > 0 ? `, ${rest} were not begun` : ''
-  terminal.warn(`${failed.length} of ${total} jobs failed${more}; the same command tries them again; logs are in ${folder}`)
+  terminal.warn(
+    `${failed.length} of ${total} jobs failed${more}; the same command tries them again; logs are in ${folder}`,
+  )
   exit(EXIT.failure)
 }
 
@@ -88,6 +94,7 @@ async function runTasks(
   const stopped = AbortSignal.any([signal, stop.signal])
   const pace = new Pace(all, executor.width)
   const show = () => terminal.status(`${pace.line()}${failed.length > 0 ? `, ${failed.length} failed` : ''}`)
+  for (const { folder } of left) await rm(failurePath(folder), { force: true }) // each gets another try
   terminal.log(`${left.length} jobs, ${executor.describe()}`)
   const timer = setInterval(() => void pace.look().then(show), LOOK_MS)
   timer.unref()
@@ -102,7 +109,7 @@ async function runTasks(
     const failure = word ?? { code: 'worker_failed', message: died ?? 'it ended without a result', hint: '' }
     failed.push({ name: task.name, ...failure })
     terminal.warn(`failed ${task.name}: ${failure.message}`)
-    if (failFast) stop.abort()
+    if (failFast) stop.abort(FAIL_FAST)
   }
   try {
     await executor.run(left, {
