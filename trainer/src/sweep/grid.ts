@@ -140,7 +140,7 @@ function same(a: Job['tests'][number], b: Job['tests'][number]): boolean {
 }
 
 /** Runs of one model and data set stand together; zero-shot, which leaves the features of the tests to the others, goes before them. */
-function inOrder(jobs: Job[]): Job[] {
+export function inOrder(jobs: Job[]): Job[] {
   const cost = ['zero-shot', 'linear-probe', 'coop', 'cocoop']
   const groups = Map.groupBy(jobs, ({ options }) => JSON.stringify([options.model, options.data]))
   return [...groups.values()].flatMap((group) =>
