@@ -17,11 +17,15 @@ front), parameters (CoOp with 60 tokens has about as many as CoCoOp). Runs that 
     ...STUDY,
     out: outFlag('ablation'),
   }),
-  examples: ['cocoop-train ablation --data emoji-kinds', 'cocoop-train ablation --data emoji-kinds --part parameters --seed 1'],
+  examples: [
+    'cocoop-train ablation --data emoji-kinds',
+    'cocoop-train ablation --data emoji-kinds --part parameters --seed 1',
+  ],
   run: async (flags, context) => {
     const parts = words(flags.part).map((word) => {
       const part = PARTS.find((known) => known === word)
-      if (part === undefined) throw new TrainError('usage', `--part: there is no ${word}`, `Parts: ${PARTS.join(', ')}.`)
+      if (part === undefined)
+        throw new TrainError('usage', `--part: there is no ${word}`, `Parts: ${PARTS.join(', ')}.`)
       return part
     })
     const study = await Study.create(flags)

@@ -18,7 +18,10 @@ export const backbonesCommand = defineCommand({
     ...REST,
     out: outFlag('backbones'),
   }),
-  examples: ['cocoop-train backbones --data emoji-kinds --model emoji-clip,./my-clip', 'cocoop-train backbones --model RN50.pt,ViT-B-16.pt'],
+  examples: [
+    'cocoop-train backbones --data emoji-kinds --model emoji-clip,./my-clip',
+    'cocoop-train backbones --model RN50.pt,ViT-B-16.pt',
+  ],
   run: async (flags, context) => {
     const study = await Study.create({ ...flags, model: undefined })
     const plans = await backbones(study, words(flags.model), words(flags.data), methods(flags.method))

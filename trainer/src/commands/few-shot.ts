@@ -30,7 +30,10 @@ the paper's other lines.`,
     ...REST,
     out: outFlag('few-shot'),
   }),
-  examples: ['cocoop-train few-shot --data emoji-kinds', 'cocoop-train few-shot --data my-photos/ --shots 1,4,16 --method zero-shot,coop'],
+  examples: [
+    'cocoop-train few-shot --data emoji-kinds',
+    'cocoop-train few-shot --data my-photos/ --shots 1,4,16 --method zero-shot,coop',
+  ],
   run: async (flags, context) => {
     const study = await Study.create({ ...flags, shots: 0 })
     const data = flags.data.length > 0 ? words(flags.data) : ELEVEN

@@ -20,7 +20,10 @@ log-linear between those that were measured. One probe alone is \`cocoop-train t
     ...REST,
     out: outFlag('few-shot'),
   }),
-  examples: ['cocoop-train linear-probe --data emoji-kinds,emoji-backdrops', 'cocoop-train linear-probe --data my-photos/ --method linear-probe'],
+  examples: [
+    'cocoop-train linear-probe --data emoji-kinds,emoji-backdrops',
+    'cocoop-train linear-probe --data my-photos/ --method linear-probe',
+  ],
   run: async (flags, context) => {
     const study = await Study.create({ ...flags, shots: 0 })
     const data = flags.data.length > 0 ? words(flags.data) : ELEVEN

@@ -90,7 +90,10 @@ export async function ablation(study: Study, data: readonly string[], parts: rea
       const sets: Cell[][] = []
       for (const [i, one] of data.entries()) sets.push(await cellsOf(study, one, names[i] ?? one, options, on))
       const averages = sets.length > 1 ? averageOf(sets, on) : []
-      rows.push({ label, cells: [fixed(await countParameters(study, data[0] ?? '', options), 0), ...sets.flat(), ...averages] })
+      rows.push({
+        label,
+        cells: [fixed(await countParameters(study, data[0] ?? '', options), 0), ...sets.flat(), ...averages],
+      })
     }
     const figures = on === 'base' ? ['base', 'new', 'H'] : ['accuracy']
     const groups = [...names, ...(names.length > 1 ? ['average'] : [])]
@@ -123,7 +126,11 @@ function averageOf(sets: readonly Cell[][], on: Question['on']): Cell[] {
 }
 
 /** How many numbers are learned: the context, once or for each class of the first data set, and the Meta-Net with its biases. */
-async function countParameters(study: Study, data: string, { method, n_ctx, ctx_init, csc }: Variant['options']): Promise<number> {
+async function countParameters(
+  study: Study,
+  data: string,
+  { method, n_ctx, ctx_init, csc }: Variant['options'],
+): Promise<number> {
   const { embed_dim, ctx_dim } = await dimensions(study)
   const tokens = n_ctx ?? (method === 'cocoop' || ctx_init === WORDS ? 4 : 16)
   const contexts = csc === true ? await study.planner.classCount(data, 'all') : 1

@@ -1,12 +1,18 @@
 /** Base-to-new generalisation (CoCoOp, section 4.1): trained on the first half of the classes, tested on both; H of the averages. */
+
+import { harmonicMean } from '../metrics.ts'
+import { BOUND } from '../sweep/plan.ts'
 import { accuracy, type Cell, harmonic, mean, NOTHING } from './cells.ts'
 import { comparedOptions, publishedBaseToNew, publishedTable } from './papers.ts'
 import { LABELS, type Method, type Study } from './study.ts'
 import type { Column, Table, TablePlan } from './tables.ts'
-import { harmonicMean } from '../metrics.ts'
 
-export async function baseToNew(study: Study, data: readonly string[], methods: readonly Method[]): Promise<TablePlan[]> {
-  const rows = []
+export async function baseToNew(
+  study: Study,
+  data: readonly string[],
+  methods: readonly Method[],
+): Promise<TablePlan[]> {
+  const rows: TablePlan['rows'] = []
   for (const one of data) {
     const label = await study.label(one)
     const cells: Cell[] = []
@@ -15,7 +21,7 @@ export async function baseToNew(study: Study, data: readonly string[], methods: 
       const jobs = await study.runs({ ...options, data: one, method })
       const base = accuracy(jobs, label, 'base')
       // A linear probe has an output for each class that it was trained on, and no other.
-      const fresh = method === 'linear-probe' ? NOTHING : accuracy(jobs, label, 'new')
+      const fresh = BOUND.includes(method) ? NOTHING : accuracy(jobs, label, 'new')
       cells.push(base, fresh, fresh === NOTHING ? NOTHING : harmonic(base, fresh))
     }
     rows.push({ label, cells })
@@ -24,13 +30,15 @@ export async function baseToNew(study: Study, data: readonly string[], methods: 
     const column = (i: number) => rows.flatMap(({ cells }) => cells[i] ?? [])
     const cells = methods.flatMap((method, i) => {
       const base = mean(column(3 * i))
-      if (method === 'linear-probe') return [base, NOTHING, NOTHING]
+      if (BOUND.includes(method)) return [base, NOTHING, NOTHING]
       const fresh = mean(column(3 * i + 1))
       return [base, fresh, harmonic(base, fresh)]
     })
     rows.push({ label: 'average', cells })
   }
-  return [{ title: 'Base-to-new generalisation, accuracy in percent', corner: 'data set', columns: columnsOf(methods), rows }]
+  return [
+    { title: 'Base-to-new generalisation, accuracy in percent', corner: 'data set', columns: columnsOf(methods), rows },
+  ]
 }
 
 /** Table 1 of CoCoOp, for the sets that are in it. */

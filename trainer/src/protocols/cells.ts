@@ -1,7 +1,7 @@
 /** Cells of a table: which runs they need, and the figure that these make. A cell whose runs are not all there has none. */
 import { harmonicMean } from '../metrics.ts'
-import type { Job } from '../sweep/job.ts'
 import type { Classes } from '../select.ts'
+import type { Job } from '../sweep/job.ts'
 
 /** A number over seeds. */
 export interface Figure {
@@ -90,6 +90,9 @@ function average(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length)
 }
 
-function isKnown(one: { seed: number | null; value: number | undefined }): one is { seed: number | null; value: number } {
+function isKnown(one: {
+  seed: number | null
+  value: number | undefined
+}): one is { seed: number | null; value: number } {
   return one.value !== undefined
 }

@@ -24,7 +24,12 @@ export function publishedCrossTable(names: readonly string[], methods: readonly 
   return publishedTransfer(title, names, methods, publishedCross)
 }
 
-async function cellsOf(study: Study, sets: readonly string[], names: readonly string[], method: Method): Promise<Cell[]> {
+async function cellsOf(
+  study: Study,
+  sets: readonly string[],
+  names: readonly string[],
+  method: Method,
+): Promise<Cell[]> {
   if (method === 'zero-shot') {
     // Nothing is learned that could be transferred: each set has its own template.
     const jobs = await Promise.all(sets.map((data) => study.runs({ data, method })))

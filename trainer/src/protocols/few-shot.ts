@@ -52,12 +52,18 @@ export async function linearProbe(
   const learned = methods.filter((method) => method !== 'zero-shot')
   const withMatch = (zero: Cell, curves: readonly Cell[][]) => [
     zero,
-    ...curves.flatMap((cells) => [...cells, derived([zero, ...cells], ([level = 0, ...values]) => shotsToReach(level, shots, values), 1)]),
+    ...curves.flatMap((cells) => [
+      ...cells,
+      derived([zero, ...cells], ([level = 0, ...values]) => shotsToReach(level, shots, values), 1),
+    ]),
   ]
   const all: { zero: Cell; curves: Cell[][] }[] = []
   for (const one of data) {
     const { label, curves } = await curvesOf(study, one, ['zero-shot', ...learned], shots)
-    const [zero = NOTHING, ...rest] = [curves[0]?.cells[0], ...curves.slice(1).map(({ cells }) => cells)] as [Cell, ...Cell[][]]
+    const [zero = NOTHING, ...rest] = [curves[0]?.cells[0], ...curves.slice(1).map(({ cells }) => cells)] as [
+      Cell,
+      ...Cell[][],
+    ]
     all.push({ zero, curves: rest })
     rows.push({ label, cells: withMatch(zero, rest) })
   }
@@ -71,7 +77,8 @@ export async function linearProbe(
   })
   return [
     {
-      title: 'Shots per class: zero-shot against what is learned; accuracy in percent, and the shots to match zero-shot',
+      title:
+        'Shots per class: zero-shot against what is learned; accuracy in percent, and the shots to match zero-shot',
       corner: 'data set',
       columns: [{ label: '0', group: 'zero-shot' }, ...columns],
       rows,

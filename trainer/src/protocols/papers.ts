@@ -1,7 +1,7 @@
 /** The papers' data sets and published figures (CoOp: Zhou et al. 2022a; CoCoOp: Zhou et al. 2022b), and where their options differ by the data. */
 import type { Options } from '../sweep/job.ts'
-import type { Method } from './study.ts'
 import type { Figure } from './cells.ts'
+import type { Method } from './study.ts'
 import type { Table } from './tables.ts'
 
 /** The eleven, in the papers' order. */

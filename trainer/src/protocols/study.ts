@@ -35,24 +35,38 @@ export const LABELS: Record<string, string> = {
 
 /** A flag that takes a list between commas. */
 export function list(description: string, value: string, ...fallback: string[]) {
-  return z.array(z.string()).default(fallback).meta({ description, value: `${value}[,...]` })
+  return z
+    .array(z.string())
+    .default(fallback)
+    .meta({ description, value: `${value}[,...]` })
 }
 
 /** The flags of every protocol. */
 export const STUDY = {
   shots: z.number().int().min(0).default(16).meta({ description: 'Training images per class; 0 takes all' }),
   seed: list('Seeds', 'N', '1,2,3'),
-  model: z.string().optional().meta({ description: 'CLIP model: a name in models/ or a folder', value: 'NAME|DIR', short: 'm' }),
-  epochs: z.number().int().min(1).optional().meta({ description: "Passes over the data for coop and cocoop (default: the papers')" }),
+  model: z
+    .string()
+    .optional()
+    .meta({ description: 'CLIP model: a name in models/ or a folder', value: 'NAME|DIR', short: 'm' }),
+  epochs: z
+    .number()
+    .int()
+    .min(1)
+    .optional()
+    .meta({ description: "Passes over the data for coop and cocoop (default: the papers')" }),
   templates: z.array(z.string()).default([]).meta({
-    description: "Templates of zero-shot (default: the data set's published one, or \"a photo of a {}.\")",
+    description: 'Templates of zero-shot (default: the data set\'s published one, or "a photo of a {}.")',
     value: 'SET|FILE|TEXT',
   }),
   set: z.array(z.string()).default([]).meta({
     description: 'Any other option of the runs, of all methods or one: augment=none, coop.epochs=50',
     value: '[METHOD.]OPTION=VALUE',
   }),
-  published: z.boolean().default(false).meta({ description: "Print the papers' own figures beside, where they have some" }),
+  published: z
+    .boolean()
+    .default(false)
+    .meta({ description: "Print the papers' own figures beside, where they have some" }),
   per_seed: z.boolean().default(false).meta({ description: 'Print each seed, too; the files hold them always' }),
   dry_run: z.boolean().default(false).meta({ description: 'List the runs and what is done of them; run nothing' }),
   fail_fast: z.boolean().default(false).meta({ description: 'Stop all at the first run that fails' }),
@@ -62,12 +76,17 @@ export type StudyFlags = z.output<z.ZodObject<typeof STUDY>> & { out: string }
 
 /** The folder of a protocol's runs and tables. */
 export function outFlag(name: string) {
-  return z.string().default(`sweeps/${name}`).meta({ description: 'Folder of the runs and tables', value: 'DIR', short: 'o' })
+  return z
+    .string()
+    .default(`sweeps/${name}`)
+    .meta({ description: 'Folder of the runs and tables', value: 'DIR', short: 'o' })
 }
 
 /** The words of a list flag. */
 export function words(values: readonly string[]): string[] {
-  return [...new Set(values.flatMap((value) => value.split(',').map((word) => word.trim())).filter((word) => word !== ''))]
+  return [
+    ...new Set(values.flatMap((value) => value.split(',').map((word) => word.trim())).filter((word) => word !== '')),
+  ]
 }
 
 /** @throws TrainError `usage` for a word that is no method */
@@ -76,7 +95,11 @@ export function methods(values: readonly string[]): Method[] {
     const method = METHODS.find((known) => known === word)
     if (method !== undefined) return method
     const near = nearest(word, METHODS)
-    throw new TrainError('usage', `--method: there is no ${word}`, `${near ? `Did you mean ${near}? ` : ''}Methods: ${METHODS.join(', ')}.`)
+    throw new TrainError(
+      'usage',
+      `--method: there is no ${word}`,
+      `${near ? `Did you mean ${near}? ` : ''}Methods: ${METHODS.join(', ')}.`,
+    )
   })
 }
 
@@ -113,7 +136,11 @@ export class Study {
       ...(model === undefined || paper.model !== undefined ? {} : { model }),
       ...(learned && epochs !== undefined ? { epochs } : {}),
       ...(zeroShot ? { templates: templates.length > 0 ? templates : await this.#ownTemplates(data) } : {}),
-      ...Object.fromEntries(this.#set.filter((one) => one.method === undefined || one.method === method).map(({ key, value }) => [key, value])),
+      ...Object.fromEntries(
+        this.#set
+          .filter((one) => one.method === undefined || one.method === method)
+          .map(({ key, value }) => [key, value]),
+      ),
     }
     const jobs = new Map<string, Job>()
     for (const seed of this.#seeds) {
@@ -152,7 +179,10 @@ export async function runStudy(
   if (flags.dry_run) {
     context.print(plainTable(['run', 'state'], tasks.map((task) => [task.name, stateOf(task)]))) // biome-ignore format: one line
     context.print(`${jobs.length} runs, ${tasks.filter(isDone).length} done`)
-    return { protocol: name, jobs: tasks.map((task) => ({ name: task.name, state: stateOf(task), options: task.options })) }
+    return {
+      protocol: name,
+      jobs: tasks.map((task) => ({ name: task.name, state: stateOf(task), options: task.options })),
+    }
   }
   const executor = chooseExecutor(flags, flags.out)
   const swept = await runSweep({ folder: flags.out, jobs, executor, fail_fast: flags.fail_fast }, context)
@@ -194,7 +224,10 @@ function jobsOf(plans: readonly TablePlan[]): Job[] {
   const jobs = new Map<string, Job>()
   for (const job of plans.flatMap(({ rows }) => rows.flatMap(({ cells }) => cells.flatMap((cell) => cell.jobs)))) {
     const twin = jobs.get(job.name)
-    const more = job.tests.filter((test) => !twin?.tests.some((other) => keyOf('', other.dataset, other.classes) === keyOf('', test.dataset, test.classes)))
+    const more = job.tests.filter(
+      (test) =>
+        !twin?.tests.some((other) => keyOf('', other.dataset, other.classes) === keyOf('', test.dataset, test.classes)),
+    )
     jobs.set(job.name, twin === undefined ? job : { ...twin, tests: [...twin.tests, ...more] })
   }
   return inOrder([...jobs.values()])
@@ -211,6 +244,7 @@ function parseSet(word: string) {
     throw new TrainError('usage', `--set: expected OPTION=VALUE or METHOD.OPTION=VALUE, got "${word}"`)
   if (method !== undefined) methods([method])
   const key = name.replaceAll('-', '_')
-  if (OWN.includes(key)) throw new TrainError('usage', `--set: ${key} is decided by the protocol`, 'It may have a flag of its own.')
+  if (OWN.includes(key))
+    throw new TrainError('usage', `--set: ${key} is decided by the protocol`, 'It may have a flag of its own.')
   return { method, key, value: parseOption(key, value, '--set') }
 }

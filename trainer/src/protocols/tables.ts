@@ -86,7 +86,14 @@ export function markdown(tables: readonly Table[]): string {
         line(head),
         rule,
         ...rows.map(line),
-        ...(seeds === '' ? [] : ['', 'Mean ± population standard deviation over the seeds:', '', ...seeds.split('\n').map((one) => `- ${one}`)]),
+        ...(seeds === ''
+          ? []
+          : [
+              '',
+              'Mean ± population standard deviation over the seeds:',
+              '',
+              ...seeds.split('\n').map((one) => `- ${one}`),
+            ]),
         '',
       ].join('\n')
     })

@@ -7,7 +7,11 @@ import type { Column, Table } from './tables.ts'
 /** The first name is the source's. */
 export function transferColumns([source = '', ...targets]: readonly string[]): Column[] {
   const group = 'tested on'
-  return [{ label: source, group: 'source' }, ...targets.map((label) => ({ label, group })), { label: 'average', group }]
+  return [
+    { label: source, group: 'source' },
+    ...targets.map((label) => ({ label, group })),
+    { label: 'average', group },
+  ]
 }
 
 /** The average is that of the targets: the source is what was learned. */

@@ -28,7 +28,7 @@ const IGNORED: Record<string, readonly string[]> = {
 }
 
 /** Methods whose result serves no other classes than those it was made for. */
-const BOUND: readonly string[] = ['linear-probe']
+export const BOUND: readonly string[] = ['linear-probe']
 
 /** A test as it is asked for; without `data` the set that the run learns from. */
 export interface WantedTest {
