@@ -19,6 +19,7 @@ import { job } from './commands/job.ts'
 import { linearProbeCommand } from './commands/linear-probe.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
+import { presets } from './commands/presets.ts'
 import { publish } from './commands/publish.ts'
 import { score } from './commands/score.ts'
 import { search } from './commands/search.ts'
@@ -48,6 +49,7 @@ const COMMANDS: readonly Command[] = [
   ablationCommand,
   backbonesCommand,
   templates,
+  presets,
   embed,
   score,
   search,
@@ -72,12 +74,13 @@ async function main([word, ...args]: string[]): Promise<number> {
     return EXIT.ok
   }
   const command = find(word)
-  const { options, global, given } = parseFlags(command, args, process.env)
+  const { options, global, given, notes } = parseFlags(command, args, process.env)
   if (global.help) {
     say(commandHelp(command))
     return EXIT.ok
   }
   const terminal = new Terminal(process.stderr, global.quiet)
+  for (const note of notes) terminal.warn(note)
   const print = (text: string) => {
     terminal.clear()
     if (!global.json) say(text)

@@ -6,7 +6,9 @@ import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
 import { CACHE } from '../feature-cache.ts'
+import { LOGS } from '../logs/flags.ts'
 import { DEFAULT_MODEL } from '../models.ts'
+import { ORIGINALS } from '../presets/flags.ts'
 import { TEMPLATES } from '../templates.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
@@ -81,6 +83,8 @@ export const TRAIN = z.object({
     short: 'o',
   }),
   ...CACHE,
+  ...ORIGINALS,
+  ...LOGS,
   resume: z
     .boolean()
     .default(false)
@@ -91,7 +95,7 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name' | 'print_freq'
 > & {
   data: string
   n_ctx: number
@@ -100,6 +104,7 @@ export type TrainOptions = Omit<
   epochs: number
   batch_size: number
   name: string
+  print_freq: number
 }
 
 /**
@@ -139,6 +144,7 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
     ctx_init,
     epochs: flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots)),
     batch_size: flags.batch_size ?? (cocoop ? 1 : 32),
+    print_freq: flags.print_freq ?? (cocoop ? 20 : 5),
     name: flags.name ?? bundleName(`${dataset}-${flags.method}`),
   }
 }
@@ -163,7 +169,8 @@ const ENGINE = [
 export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpec {
   const same = Object.fromEntries(ENGINE.map((key) => [key, options[key]])) as Pick<TrainSpec, (typeof ENGINE)[number]>
   const method = options.method === 'cocoop' ? 'cocoop' : 'coop'
-  return { method, classnames, ctx_init: options.ctx_init === '' ? null : options.ctx_init, ...same }
+  const ctx_init = options.ctx_init === '' ? null : options.ctx_init
+  return { method, classnames, ctx_init, meta_net_reduction: 16, views: 0, ...same }
 }
 
 /** Any text as a bundle's name: a key of the store and a part of a URL. */
