@@ -18,7 +18,7 @@ CoOp and CoCoOp start from "a photo of a"; CoOp runs 200 epochs (50 on ImageNet)
   }),
   examples: [
     'cocoop-train base-to-new --data emoji-backdrops,emoji-kinds',
-    'cocoop-train base-to-new --data emoji-kinds --method zero-shot,linear-probe,coop,cocoop --set coop.epochs=50 --per-seed',
+    'cocoop-train base-to-new --data emoji-kinds --method zero-shot,linear-probe,coop,cocoop --option coop.epochs=50 --per-seed',
     'cocoop-train base-to-new --model openai/clip-vit-base-patch16 --published',
   ],
   run: async (flags, context) => {

@@ -21,7 +21,7 @@ export const fewShotCommand = defineCommand({
   name: 'few-shot',
   summary: 'Few-shot curves: accuracy at 1, 2, 4, 8 and 16 shots',
   details: `A run on all classes for each data set, method, number of shots and seed. CoOp has 16 tokens and runs 50 epochs at 1 shot, 100 at 2 and
-4, 200 at 8 and 16, and 50 on ImageNet. Zero-shot stands at 0 shots. --set coop.class_token_position=middle and --set coop.csc=true are
+4, 200 at 8 and 16, and 50 on ImageNet. Zero-shot stands at 0 shots. --option coop.class_token_position=middle and --option coop.csc=true are
 the paper's other lines.`,
   flags: z.object({
     data: list("Data sets (default: the papers' eleven)", 'NAME|DIR'),

@@ -1,8 +1,9 @@
 /** The protocols as processes on a tiny data set: the shapes of their tables, and that a second time nothing is run. */
 import { readFileSync } from 'node:fs'
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, expect, test, vi } from 'vitest'
 import { Home, makeColours } from '../testing/cli.ts'
 
+vi.setConfig({ testTimeout: 180_000 })
 const home = new Home('protocols')
 const TINY = ['--epochs', '1', '--seed', '1,2']
 
@@ -39,7 +40,7 @@ test('base-to-new: rows are data sets and their average, columns base, new and H
   const again = await home.json<Document>(...args)
   expect(again.jobs).toMatchObject({ total: 10, found: 10 })
   expect(again.tables).toEqual(first.tables)
-}, 180_000)
+})
 
 test('transfer: a column for the source, one for each target, and their average', async () => {
   const args = ['--source', 'colours', '--data', 'shades', '--shots', '2', '--method', 'zero-shot,coop', ...TINY]
@@ -50,7 +51,7 @@ test('transfer: a column for the source, one for each target, and their average'
   const domain = await home.json<Document>('domain-generalization', ...args, '--out', 'domain')
   expect(domain.jobs.total).toBe(3)
   expect(domain.tables[0]?.rows.every(({ cells }) => Object.values(cells).every((cell) => cell !== null))).toBe(true)
-}, 180_000)
+})
 
 test('few-shot and linear-probe share their runs', async () => {
   const args = ['--data', 'colours', '--shots', '1,2', '--method', 'zero-shot,coop', ...TINY, '--out', 'few']
@@ -60,7 +61,7 @@ test('few-shot and linear-probe share their runs', async () => {
   const probe = await home.json<Document>('linear-probe', ...args)
   expect(probe.tables[0]?.columns).toEqual(['zero-shot 0', 'CoOp 1', 'CoOp 2', 'CoOp to match'])
   expect(probe.jobs).toMatchObject({ total: 5, found: 5 })
-}, 180_000)
+})
 
 test('ablation: a table for each question; CoCoOp has the parameters that its paper counts, and the biases', async () => {
   const args = [
@@ -84,7 +85,7 @@ test('ablation: a table for each question; CoCoOp has the parameters that its pa
   const parameters = found.tables[0]?.rows.map(({ cells }) => cells.parameters?.mean)
   // emoji-clip: width and embedding 192, 12 hidden units.
   expect(parameters).toEqual([4 * 192, 60 * 192, 4 * 192 + 12 * 193 + 192 * 13])
-}, 180_000)
+})
 
 test('backbones: a row for each model', async () => {
   const args = [
@@ -101,7 +102,7 @@ test('backbones: a row for each model', async () => {
   const found = await home.json<Document>(...args)
   expect(labels(found)).toEqual([['emoji-clip']])
   expect(found.tables[0]?.columns).toEqual(['colours zero-shot', 'shades zero-shot', 'average zero-shot'])
-}, 60_000)
+})
 
 test('a run that fails leaves its cells empty, and the exit code says so', async () => {
   const args = [
@@ -120,7 +121,7 @@ test('a run that fails leaves its cells empty, and the exit code says so', async
   expect(code).toBe(1)
   expect(stdout).toMatch(/^shades +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d +- +- +-$/m)
   expect(stderr).toContain('2 of 6 jobs failed')
-}, 120_000)
+})
 
 test('--published prints the figures of the papers, marked as such, for their data sets only', async () => {
   const args = [

@@ -59,7 +59,7 @@ export const STUDY = {
     description: 'Templates of zero-shot (default: the data set\'s published one, or "a photo of a {}.")',
     value: 'SET|FILE|TEXT',
   }),
-  set: z.array(z.string()).default([]).meta({
+  option: z.array(z.string()).default([]).meta({
     description: 'Any other option of the runs, of all methods or one: augment=none, coop.epochs=50',
     value: '[METHOD.]OPTION=VALUE',
   }),
@@ -108,13 +108,13 @@ export class Study {
   readonly flags: StudyFlags
   readonly planner: Planner
   readonly #seeds: number[]
-  readonly #set: { method: string | undefined; key: string; value: unknown }[]
+  readonly #overrides: { method: string | undefined; key: string; value: unknown }[]
 
   private constructor(flags: StudyFlags, planner: Planner) {
     this.flags = flags
     this.planner = planner
     this.#seeds = words(flags.seed).map((seed) => parseOption('seed', seed, '--seed') as number)
-    this.#set = flags.set.map(parseSet)
+    this.#overrides = flags.option.map(parseOverride)
   }
 
   static async create(flags: StudyFlags): Promise<Study> {
@@ -123,7 +123,7 @@ export class Study {
 
   /**
    * The runs of one method on one data set, a job for each seed (one for a method that draws nothing).
-   * Of `paper`, the flags and --set, what comes later goes before.
+   * Of `paper`, the flags and --option, what comes later goes before.
    */
   async runs(paper: Options & { data: string; method: Method }, tests: readonly WantedTest[] = []): Promise<Job[]> {
     const { shots, model, epochs, templates } = this.flags
@@ -137,7 +137,7 @@ export class Study {
       ...(learned && epochs !== undefined ? { epochs } : {}),
       ...(zeroShot ? { templates: templates.length > 0 ? templates : await this.#ownTemplates(data) } : {}),
       ...Object.fromEntries(
-        this.#set
+        this.#overrides
           .filter((one) => one.method === undefined || one.method === method)
           .map(({ key, value }) => [key, value]),
       ),
@@ -238,13 +238,13 @@ function keyOf(name: string, dataset: string, classes: Classes): string {
 }
 
 /** `OPTION=VALUE`, or `METHOD.OPTION=VALUE`. */
-function parseSet(word: string) {
+function parseOverride(word: string) {
   const [, method, name, value] = /^(?:([a-z-]+)\.)?([a-z_-]+)=(.*)$/s.exec(word) ?? []
   if (name === undefined || value === undefined)
-    throw new TrainError('usage', `--set: expected OPTION=VALUE or METHOD.OPTION=VALUE, got "${word}"`)
+    throw new TrainError('usage', `--option: expected OPTION=VALUE or METHOD.OPTION=VALUE, got "${word}"`)
   if (method !== undefined) methods([method])
   const key = name.replaceAll('-', '_')
   if (OWN.includes(key))
-    throw new TrainError('usage', `--set: ${key} is decided by the protocol`, 'It may have a flag of its own.')
-  return { method, key, value: parseOption(key, value, '--set') }
+    throw new TrainError('usage', `--option: ${key} is decided by the protocol`, 'It may have a flag of its own.')
+  return { method, key, value: parseOption(key, value, '--option') }
 }

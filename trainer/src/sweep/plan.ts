@@ -6,13 +6,15 @@ import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
 import { TrainError } from '../errors.ts'
 import { type Flag, flagsOf, nearest } from '../flags.ts'
+import { LOGS } from '../logs/flags.ts'
 import { locateModel } from '../models.ts'
+import { sources } from '../presets/sources.ts'
 import { resolve, TRAIN, type TrainFlags } from '../runs/options.ts'
 import { type Classes, selectClasses } from '../select.ts'
 import { type Job, jobName, type Options, type Test } from './job.ts'
 
-/** What a run alone decides, or what names one run: no axis of a grid. */
-const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache']
+/** What names one run, and how it is told of: no axis of a grid. */
+const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache', ...Object.keys(LOGS)]
 
 /** The options of a run that a grid may vary, as flags. */
 export const OPTIONS: readonly Flag[] = flagsOf(TRAIN).filter(({ key }) => !NOT_AN_OPTION.includes(key))
@@ -21,8 +23,8 @@ export const OPTIONS: readonly Flag[] = flagsOf(TRAIN).filter(({ key }) => !NOT_
 const PROMPT = ['n_ctx', 'ctx_init', 'csc', 'class_token_position', 'meta_net_reduction']
 const LEARNING = ['epochs', 'batch_size', 'lr', 'momentum', 'weight_decay', 'warmup_epochs', 'warmup_lr']
 const IGNORED: Record<string, readonly string[]> = {
-  'zero-shot': ['shots', 'seed', 'allow_fewer', 'probe_c', 'augment', 'views', ...PROMPT, ...LEARNING],
-  'linear-probe': ['templates', 'augment', 'views', ...PROMPT, ...LEARNING],
+  'zero-shot': ['preset', 'shots', 'seed', 'allow_fewer', 'probe_c', 'augment', 'views', ...PROMPT, ...LEARNING],
+  'linear-probe': ['preset', 'templates', 'augment', 'views', ...PROMPT, ...LEARNING],
   coop: ['templates', 'probe_c', 'meta_net_reduction'],
   cocoop: ['templates', 'probe_c'],
 }
@@ -65,9 +67,10 @@ export class Planner {
    * @throws TrainError `usage` for options that exclude each other; `not_found` for data or a model that is not there
    */
   async job(options: Options, more: readonly WantedTest[] = []): Promise<Job> {
-    const method = options.method ?? 'cocoop'
+    const method = options.method ?? named(options).method ?? 'cocoop'
     const ignored = IGNORED[method] ?? []
-    const { data: target, ...given } = without(options, ignored)
+    const asked = without({ ...options, method }, ignored)
+    const { data: target, ...given }: Options = { ...named(asked), ...asked }
     if (target === undefined) throw new TrainError('usage', '--data is missing')
     if (given.model !== undefined) given.model = await canonicalModel(given.model)
     const { data, dataset, set } = await this.#open(target)
@@ -151,6 +154,11 @@ export function parseOption(key: string, value: unknown, where: string): unknown
   if (parsed.success) return parsed.data
   const message = parsed.error.issues[0]?.message.replace(/^Invalid (input|option): /, '') ?? 'does not fit'
   throw new TrainError('usage', `${where}: ${key}: ${message}, got ${JSON.stringify(value)}`)
+}
+
+/** What a preset says, where there is one. */
+function named(asked: Options): Options {
+  return asked.preset === undefined ? {} : (sources(asked, [], []).below as Options)
 }
 
 function without<T extends object>(object: T, keys: readonly string[]): T {

@@ -2,9 +2,10 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, expect, test, vi } from 'vitest'
 import { Home, makeColours } from '../testing/cli.ts'
 
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 const home = new Home('sweep')
 const GRID = ['--data', 'colours', '--shots', '4', '--method', 'zero-shot,cocoop', '--seed', '1,2', '--epochs', '12']
 const RUNS = ['zero-shot-all', 'cocoop-4shots-all-seed1-epochs12', 'cocoop-4shots-all-seed2-epochs12']
@@ -47,7 +48,7 @@ beforeAll(async () => {
   const { code, stderr, stdout } = await home.run('sweep', ...GRID, '--out', 'whole')
   expect(stderr).not.toContain('error:')
   expect([code, stdout]).toEqual([0, expect.stringMatching(/zero-shot-all +done +colours:all \d+\.\d\d/)])
-}, 120_000)
+})
 
 test('a sweep that is done does nothing; its result is a document', async () => {
   const before = bytes('whole', RUNS[1] ?? '', 'result.json')
@@ -68,7 +69,7 @@ test('the runs are those of `train`, to the byte', async () => {
   const options = ['--data', 'colours', '--shots', '4', '--epochs', '12', '--seed', '2']
   expect(await home.run('train', ...options, '--out', 'alone')).toMatchObject({ code: 0 })
   expect(readFileSync(home.file('alone/bundle.safetensors')).equals(bytes('whole', RUNS[2] ?? ''))).toBe(true)
-}, 60_000)
+})
 
 test('--dry-run lists the jobs, and which are done; nothing is begun', async () => {
   const { jobs } = await home.json<{ jobs: { state: string }[] }>(
@@ -93,7 +94,7 @@ test('a test that is missing is made, without training again', async () => {
   expect(await home.json('sweep', ...GRID, '--out', 'whole')).toMatchObject({ found: 2, done: 3 })
   expect(readFileSync(file, 'utf8')).toBe(figures)
   expect(bytes('whole', run, 'result.json').equals(before)).toBe(true)
-}, 60_000)
+})
 
 test('the sweep and its jobs are killed at random moments; the same command ends in the same bytes', async () => {
   let kills = 0
@@ -120,7 +121,7 @@ test('a job that is killed is tried again within the sweep', async () => {
   for (const pid of working('again')) process.kill(pid, 'SIGKILL')
   expect(await end).toMatchObject({ code: 0 })
   expectSame('again')
-}, 120_000)
+})
 
 test('Ctrl-C stops all jobs within a batch, leaves with 130, and the same command goes on', async () => {
   const { child, end } = home.start(['sweep', ...GRID, '--out', 'stopped', '--jobs', '2'])
@@ -135,7 +136,7 @@ test('Ctrl-C stops all jobs within a batch, leaves with 130, and the same comman
   expect(existsSync(home.file('stopped/colours', RUNS[1] ?? '', 'failure.json'))).toBe(false)
   expect(await home.run('sweep', ...GRID, '--out', 'stopped')).toMatchObject({ code: 0 })
   expectSame('stopped')
-}, 120_000)
+})
 
 test('a second Ctrl-C ends at once, with the jobs', async () => {
   const { child, end } = home.start(['sweep', ...GRID, '--epochs', '500', '--out', 'twice'])
@@ -145,7 +146,7 @@ test('a second Ctrl-C ends at once, with the jobs', async () => {
   child.kill('SIGINT')
   expect((await end).code).toBe(130)
   await until(() => !pids.some(isAlive), 'jobs outlive their sweep')
-}, 60_000)
+})
 
 test('one job that fails stops no other, and is told with its reason', async () => {
   const grid = [
@@ -173,13 +174,13 @@ test('one job that fails stops no other, and is told with its reason', async () 
   )
   expect(status.counts).toEqual({ done: 2, failed: 1 })
   expect(status.jobs.flatMap(({ failure }) => failure?.code ?? [])).toEqual(['too_few_images'])
-}, 60_000)
+})
 
 test('--fail-fast stops at the first failure', async () => {
   const grid = ['--data', 'colours', '--shots', '7,4', '--epochs', '300', '--out', 'fast', '--jobs', '1', '--fail-fast']
   const { code, stderr } = await home.run('sweep', ...grid)
   expect([code, stderr]).toEqual([1, expect.stringContaining('1 of 2 jobs failed, 1 were not begun')])
-}, 60_000)
+})
 
 test('two sweeps do not share a folder; a lock whose process is gone is taken over', async () => {
   const { child, end } = home.start(['sweep', ...GRID, '--epochs', '500', '--out', 'shared'])
@@ -193,7 +194,7 @@ test('two sweeps do not share a folder; a lock whose process is gone is taken ov
   writeFileSync(home.file('shared/lock'), `${2 ** 22 + 1} ${hostname()}\n`)
   const quick = ['--data', 'colours', '--method', 'zero-shot', '--out', 'shared']
   expect(await home.run('sweep', ...quick)).toMatchObject({ code: 0 })
-}, 60_000)
+})
 
 test.each([
   [['sweep', '--data', 'colours', '--sede', '1'], 2, 'Did you mean --seed?'],
@@ -202,7 +203,7 @@ test.each([
   [['sweep', '--data', 'colours', '--shots', '1,x'], 2, '--shots'],
   [['sweep', 'status', 'nothing'], 4, 'nothing holds no sweep'],
   [['sweep', '--data', 'colours', '--executor', 'bullmq'], 2, '--redis is missing'],
-  [['base-to-new', '--data', 'colours', '--set', 'epohcs=1'], 2, 'Did you mean "epochs"?'],
+  [['base-to-new', '--data', 'colours', '--option', 'epohcs=1'], 2, 'Did you mean "epochs"?'],
   [['base-to-new', '--data', 'colours', '--method', 'soap'], 2, 'Did you mean coop?'],
   [['domain-generalization', '--source', 'colours'], 2, '--data is missing'],
   [['job', 'colours'], 4, 'colours holds no job'],

@@ -105,7 +105,7 @@ async function runTasks(
       return
     }
     if (stopped.aborted && died === undefined) return
-    const word = died === undefined ? await readFailure(task.folder) : undefined
+    const word = await readFailure(task.folder)
     const failure = word ?? { code: 'worker_failed', message: died ?? 'it ended without a result', hint: '' }
     failed.push({ name: task.name, ...failure })
     terminal.warn(`failed ${task.name}: ${failure.message}`)
