@@ -69,7 +69,7 @@ the same command goes on after Ctrl-C, a crash or kill -9. \`sweep status FOLDER
     const { jobs, left_out } = await planned(options, flags)
     for (const { options, why } of left_out) context.terminal.log(`left out: ${JSON.stringify(options)}: ${why}`)
     if (options.dry_run) return await list(tasksOf(options.out, jobs), left_out, context)
-    const executor = chooseExecutor(options, options.out)
+    const executor = (left: readonly Job[]) => chooseExecutor(options, options.out, left)
     const swept = await runSweep({ folder: options.out, jobs, executor, fail_fast: options.fail_fast }, context)
     const rows = await rowsOf(tasksOf(options.out, jobs))
     context.print(tableOf(rows))

@@ -4,7 +4,7 @@ import type { Job } from 'bullmq'
 import { z } from 'zod'
 import { defineCommand } from '../command.ts'
 import { EXECUTOR, requireRedis } from '../executors/choose.ts'
-import { defaultJobs, startJob } from '../executors/local.ts'
+import { startJob } from '../executors/local.ts'
 import { openRedis, QUEUE_MS, type QueuedJob, queueId, stopChannel } from '../executors/redis.ts'
 import { isDone, readFailure, readJob } from '../sweep/job.ts'
 
@@ -19,16 +19,11 @@ jobs in hand back to the queue, where another worker goes on with them; so does 
   flags: z.object({
     redis: EXECUTOR.redis,
     queue: EXECUTOR.queue,
-    jobs: z
-      .number()
-      .int()
-      .min(1)
-      .optional()
-      .meta({ description: 'Jobs at a time (default: as fits cores and memory)', short: 'j' }),
+    jobs: z.number().int().min(1).default(1).meta({ description: 'Jobs at a time, which share the cores', short: 'j' }),
   }),
   examples: ['cocoop-train worker --redis redis://head:6379', 'cocoop-train worker --redis redis://head:6379 --jobs 2'],
   run: async (flags, context) => {
-    const jobs = flags.jobs ?? defaultJobs()
+    const { jobs } = flags
     const threads = Math.max(1, Math.floor(availableParallelism() / jobs))
     const { bullmq, connect } = await openRedis(requireRedis(flags))
     const connections = [connect(), connect()] as const

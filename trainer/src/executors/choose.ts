@@ -1,6 +1,8 @@
 /** The flags that say where jobs are run, and the executor that they choose. */
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
+import { DEFAULT_MODEL } from '../models.ts'
+import type { Job } from '../sweep/job.ts'
 import { BullmqExecutor } from './bullmq.ts'
 import type { Executor } from './executor.ts'
 import { defaultJobs, LocalExecutor } from './local.ts'
@@ -37,14 +39,19 @@ export const EXECUTOR = {
 }
 export type ExecutorFlags = z.output<z.ZodObject<typeof EXECUTOR>>
 
-/** @param folder the sweep's */
-export function chooseExecutor(flags: ExecutorFlags, folder: string): Executor {
+/**
+ * @param folder the sweep's
+ * @param jobs what is left to do
+ */
+export async function chooseExecutor(flags: ExecutorFlags, folder: string, jobs: readonly Job[]): Promise<Executor> {
   if (flags.executor === 'slurm') {
     const { jobs, slurm_args: args, slurm_chunk: chunk, slurm_cancel: cancel } = flags
     return new SlurmExecutor({ folder, jobs, args, chunk, cancel })
   }
   if (flags.executor === 'bullmq') return new BullmqExecutor({ redis: requireRedis(flags), queue: flags.queue })
-  return new LocalExecutor(flags.jobs ?? defaultJobs())
+  const models = new Set(jobs.map(({ options }) => options.model ?? DEFAULT_MODEL))
+  const wanted = flags.jobs ?? (await defaultJobs([...models]))
+  return new LocalExecutor(Math.max(1, Math.min(wanted, jobs.length)))
 }
 
 /** @throws TrainError `usage` */

@@ -3,12 +3,14 @@
  * They stand in process groups of their own, so that a terminal's Ctrl-C reaches this process alone, and stop when it is gone.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { extname, join } from 'node:path'
+import { availableMemory } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 import { EXIT } from '../errors.ts'
+import { locateModel } from '../models.ts'
 import type { Task } from '../sweep/job.ts'
 import type { Executor, Running } from './executor.ts'
 
@@ -22,7 +24,7 @@ export class LocalExecutor implements Executor {
   readonly width: number
   readonly #threads: number
 
-  /** @param jobs processes at a time */
+  /** @param jobs processes at a time, which share the `cores` */
   constructor(jobs: number, cores = availableParallelism()) {
     this.width = jobs
     this.#threads = Math.max(1, Math.floor(cores / jobs))
@@ -77,9 +79,24 @@ export interface JobEnd {
   died: string | undefined
 }
 
-/** How many jobs to run at a time unless it is said. */
-export function defaultJobs(cores = availableParallelism()): number {
-  return cores
+/** What a job takes beside its model, and how often it takes the model's file: f16 and packed weights are unfolded. */
+const JOB_BYTES = { base: 400_000_000, model: 3 }
+/** Of the free memory, how much jobs may take. */
+const SHARE = 0.7
+
+/**
+ * How many jobs to run at a time unless it is said: one to a core, as far as the memory goes. A process of one thread
+ * does more in its time than a share of many threads in one, on small models and on large ones.
+ */
+export async function defaultJobs(models: readonly string[], cores = availableParallelism()): Promise<number> {
+  const sizes = await Promise.all(models.map(bytesOf))
+  const each = JOB_BYTES.base + JOB_BYTES.model * Math.max(0, ...sizes)
+  return Math.max(1, Math.min(cores, Math.floor((SHARE * availableMemory()) / each)))
+}
+
+async function bytesOf(model: string): Promise<number> {
+  const { paths } = await locateModel(model)
+  return paths.reduce((sum, path) => sum + statSync(path).size, 0)
 }
 
 /** Starts a process that does a job and stops when this one is gone. What it says is in output.txt of the folder. */

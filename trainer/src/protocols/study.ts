@@ -184,7 +184,7 @@ export async function runStudy(
       jobs: tasks.map((task) => ({ name: task.name, state: stateOf(task), options: task.options })),
     }
   }
-  const executor = chooseExecutor(flags, flags.out)
+  const executor = (left: readonly Job[]) => chooseExecutor(flags, flags.out, left)
   const swept = await runSweep({ folder: flags.out, jobs, executor, fail_fast: flags.fail_fast }, context)
   const found = new Map<string, number>()
   for (const { folder, name, tests } of tasks) {

@@ -179,7 +179,7 @@ test('one job that fails stops no other, and is told with its reason', async () 
 test('--fail-fast stops at the first failure', async () => {
   const grid = ['--data', 'colours', '--shots', '7,4', '--epochs', '300', '--out', 'fast', '--jobs', '1', '--fail-fast']
   const { code, stderr } = await home.run('sweep', ...grid)
-  expect([code, stderr]).toEqual([1, expect.stringContaining('1 of 2 jobs failed, 1 were not begun')])
+  expect([code, stderr]).toEqual([1, expect.stringContaining('1 of 2 jobs failed, 1 are not done')])
 })
 
 test('two sweeps do not share a folder; a lock whose process is gone is taken over', async () => {

@@ -18,7 +18,8 @@ export interface SweepOptions {
   /** Holds a folder for each job. */
   folder: string
   jobs: readonly Job[]
-  executor: Executor
+  /** Makes the executor of the jobs that are left. */
+  executor: (left: readonly Job[]) => Promise<Executor>
   /** Stop at the first job that fails. */
   fail_fast: boolean
 }
@@ -54,7 +55,7 @@ export async function runSweep({ folder, jobs, executor, fail_fast }: SweepOptio
     const found = tasks.length - left.length
     if (found > 0) terminal.log(`${found} of ${tasks.length} jobs are done already`)
     const started = performance.now()
-    const failed = left.length === 0 ? [] : await runTasks(left, tasks, executor, fail_fast, context)
+    const failed = left.length === 0 ? [] : await runTasks(left, tasks, await executor(left), fail_fast, context)
     const seconds = (performance.now() - started) / 1000
     const done = tasks.filter(isDone).length
     if (context.signal.aborted && done < tasks.length)
@@ -74,7 +75,7 @@ export function reportFailures({ failed, total, done, folder }: Swept, { termina
   if (done === total) return
   for (const { name, code, message } of failed) terminal.warn(`${name}: ${message} (${code})`)
   const rest = total - done - failed.length
-  const more = rest > 0 ? `, ${rest} were not begun` : ''
+  const more = rest > 0 ? `, ${rest} are not done` : ''
   terminal.warn(
     `${failed.length} of ${total} jobs failed${more}; the same command tries them again; logs are in ${folder}`,
   )
@@ -104,8 +105,8 @@ async function runTasks(
       terminal.log(`done ${pace.done}/${all.length} ${task.name} (${formatDuration(seconds)})`)
       return
     }
-    if (stopped.aborted && died === undefined) return
     const word = await readFailure(task.folder)
+    if (stopped.aborted && word === undefined) return
     const failure = word ?? { code: 'worker_failed', message: died ?? 'it ended without a result', hint: '' }
     failed.push({ name: task.name, ...failure })
     terminal.warn(`failed ${task.name}: ${failure.message}`)
