@@ -6,7 +6,9 @@ import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
 import { CACHE } from '../feature-cache.ts'
+import { LOGS } from '../logs/flags.ts'
 import { DEFAULT_MODEL } from '../models.ts'
+import { ORIGINALS } from '../presets/flags.ts'
 import { TEMPLATES } from '../templates.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
@@ -87,6 +89,8 @@ export const TRAIN = z.object({
     short: 'o',
   }),
   ...CACHE,
+  ...ORIGINALS,
+  ...LOGS,
   resume: z
     .boolean()
     .default(false)
@@ -97,7 +101,7 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name' | 'print_freq'
 > & {
   data: string
   n_ctx: number
@@ -106,6 +110,7 @@ export type TrainOptions = Omit<
   epochs: number
   batch_size: number
   name: string
+  print_freq: number
 }
 
 /**
@@ -148,6 +153,7 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
     // As many views as epochs are a new one in each.
     views: flags.views >= epochs ? 0 : flags.views,
     batch_size: flags.batch_size ?? (cocoop ? 1 : 32),
+    print_freq: flags.print_freq ?? (cocoop ? 20 : 5),
     name: flags.name ?? bundleName(`${dataset}-${flags.method}`),
   }
 }

@@ -6,7 +6,7 @@ import { type TrainOptions, trainSpec } from './options.ts'
 import { bundlePredictor } from './predictor.ts'
 
 export const prompts: Method = async (work) => {
-  const { run, model, options, config, data, context, reading } = work
+  const { model, options, config, data, context, reading } = work
   const spec = trainSpec(options, data.classnames)
   const started = performance.now()
   const views = viewsBefore(options, data.images.length)
@@ -14,7 +14,7 @@ export const prompts: Method = async (work) => {
   const images = features === undefined ? data.images : []
   const trainer = await model.trainer(spec, images, Uint32Array.from(data.labels), { ...context, features })
   const preparing = (performance.now() - started) / 1000
-  const learned = await learn(trainer, run, context)
+  const learned = await learn(trainer, work)
   const about = { name: options.name, model_id: config.model.id, training: provenance(work) }
   const bundle = await trainer.bundle({ ...about, metrics: {} })
   return {
