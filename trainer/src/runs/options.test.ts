@@ -77,8 +77,6 @@ test('the spec has what the engine wants and nothing else', () => {
     warmup_epochs: 1,
     warmup_lr: 0.00001,
     augment: 'crop-flip',
-    views: 0,
-    meta_net_reduction: 16,
     seed: 1,
   })
 })
