@@ -112,6 +112,11 @@ describe('several processes', () => {
     }
   }, 60_000)
 
+  test('what several began, one does not go on with', async () => {
+    const { code, stderr } = await home.run('train', '--resume', '--out', 'other')
+    expect([code, stderr]).toEqual([2, expect.stringContaining('other was started by several processes')])
+  }, 60_000)
+
   test('a method that learns nothing is the work of one', async () => {
     const { ends } = await start(
       [1, 2].map(() => ['train', '--data', home.file('colours'), '--method', 'zero-shot', '--out', 'zero']),
@@ -149,22 +154,22 @@ describe('several processes', () => {
 })
 
 describe('a run of several that is stopped', () => {
-  const LONG = [...TRAIN, '--epochs', '40', '--lr', '0.02']
+  const LONG = [...TRAIN, '--epochs', '20', '--lr', '0.02']
   beforeAll(async () => {
-    ok(await (await start([1, 2, 3].map(() => [...LONG, '--out', 'whole']))).ends)
+    ok(await (await start([1, 2].map(() => [...LONG, '--out', 'whole']))).ends)
   }, 120_000)
 
   test.each([
-    ['Ctrl-C at rank 0', 0, 'SIGINT', 130, /stopped after \d+ of 160 steps; nothing is lost/],
-    ['Ctrl-C at another rank', 2, 'SIGINT', 130, /rank 2: it was stopped; stopped after \d+ of 160 steps/],
-    ['the loss of another rank', 1, 'SIGKILL', 1, /rank 1 .*; stopped after \d+ of 160 steps; nothing is lost/],
+    ['Ctrl-C at rank 0', 0, 'SIGINT', 130, /stopped after \d+ of 80 steps; nothing is lost/],
+    ['Ctrl-C at another rank', 1, 'SIGINT', 130, /rank 1: it was stopped; stopped after \d+ of 80 steps/],
+    ['the loss of another rank', 1, 'SIGKILL', 1, /rank 1 .*; stopped after \d+ of 80 steps; nothing is lost/],
     ['the loss of rank 0', 0, 'SIGKILL', 1, /rank 0 at .* is lost|rank 0 at .* has gone away/],
   ] as const)(
     'by %s ends on all ranks, and goes on to the same bytes',
     async (what, victim, signal, exit, says) => {
       const out = `stopped-${what.replaceAll(/\W+/g, '-')}`
-      const { started, ends } = await start([1, 2, 3].map(() => [...LONG, '--out', out]))
-      await home.reached(out, 30)
+      const { started, ends } = await start([1, 2].map(() => [...LONG, '--out', out]))
+      await home.reached(out, 15)
       started[victim]!.child.kill(signal)
       const ended = await ends
       for (const [rank, { code, stderr }] of ended.entries()) {
@@ -172,9 +177,9 @@ describe('a run of several that is stopped', () => {
         expect([rank, code, stderr]).toEqual([rank, killed ? null : exit, stderr])
       }
       expect(ended[victim === 0 && signal === 'SIGKILL' ? 1 : 0]!.stderr).toMatch(says)
-      expect(home.steps(out)).toBeLessThan(160)
+      expect(home.steps(out)).toBeLessThan(80)
       // The others need no options: rank 0 knows them.
-      ok(await (await start([1, 2, 3].map(() => ['train', '--resume', '--out', out]))).ends)
+      ok(await (await start([1, 2].map(() => ['train', '--resume', '--out', out]))).ends)
       expect(readFileSync(home.file(out, 'bundle.safetensors'))).toEqual(
         readFileSync(home.file('whole', 'bundle.safetensors')),
       )

@@ -74,6 +74,7 @@ export async function runTraining(flags: TrainFlags, context: Context, leader?: 
         fingerprint: fingerprint(data, data.images),
       },
       model: { id: opened.id, sha256: model.info.sha256 },
+      ...(leader === undefined ? {} : { shared: true }),
     }
     log = openLog(options, run, terminal)
     if (stored === undefined) await run.writeJson('config.json', config)
