@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { readModel, SPEC } from '../../test/support/material.ts'
 import { openDataset } from '../../trainer/src/datasets/open.ts'
-import { fewShot, type NativeModel, nativeEngine, type Progress, subsample, type TrainSpec } from './node.ts'
+import { fewShot, type NativeModel, nativeEngine, type Progress, shuffles, subsample, type TrainSpec } from './node.ts'
 
 let model: NativeModel
 let images: Uint8Array[]
@@ -110,5 +110,12 @@ describe('sampling', () => {
     expect(train.map((i) => labels[i]).sort()).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2])
     expect(val.length).toBe(12)
     expect(await subsample(Uint32Array.from(labels), 'base')).toMatchObject({ classes: [0, 1] })
+  })
+
+  it('shuffles as Python', async () => {
+    expect(await shuffles({ sizes: [10, 3], seed: 1 })).toEqual([
+      [6, 8, 9, 7, 5, 3, 0, 4, 1, 2],
+      [1, 2, 0],
+    ])
   })
 })

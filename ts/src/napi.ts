@@ -66,6 +66,7 @@ export interface Addon extends RawDoor {
   inspectModel(paths: string[], config: string): Promise<string>
   convertModel(paths: string[], config: string, out: string, target: string, cancel?: RawCancel): Promise<string>
   fewShot(spec: string): string
+  shuffles(spec: string): string
   subsample(labels: Uint32Array, half: 'base' | 'new'): string
 }
 

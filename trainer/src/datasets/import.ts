@@ -6,9 +6,10 @@ import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { TrainError } from '../errors.ts'
 import { noSpace } from '../files.ts'
-import { type Dataset, everyItem, SPLITS, type Split } from './dataset.ts'
+import { type Dataset, everyItem, type Item, SPLITS, type Split } from './dataset.ts'
 import { kindOf } from './disk.ts'
 import { type Inspector, type ReadOptions, readEach } from './read-each.ts'
+import { splitRows } from './split-zhou.ts'
 
 export interface ImportOptions extends ReadOptions {
   /** Leave the images where they are and link to them. */
@@ -58,30 +59,30 @@ async function writeSet(
   inspector: Inspector,
   options: ImportOptions,
 ): Promise<Imported> {
-  const entries: Record<Split, [path: string, label: number, classname: string][]> = { train: [], val: [], test: [] }
-  const items = [...everyItem(dataset)].map(({ split, item }) => ({ ...item, split }))
+  const kept: Record<Split, Item[]> = { train: [], val: [], test: [] }
+  const every = [...everyItem(dataset)]
+  const items = every.map(({ item }) => item)
   const written = new Set<string>()
   await mkdir(to, { recursive: true })
-  for await (const { item, bytes } of readEach(items, inspector, options)) {
+  for await (const { item, index, bytes } of readEach(items, inspector, options)) {
     const path = join(to, 'images', item.path)
     if (!written.has(path)) {
       await mkdir(dirname(path), { recursive: true })
       await (options.link ? symlink(item.source, path) : writeFile(path, bytes, { flag: 'wx' }))
     }
     written.add(path) // a split file may list an image more than once
-    entries[item.split].push([item.path, item.label, item.classname])
+    kept[every[index]!.split].push(item)
   }
-  const kept = SPLITS.flatMap((split) => entries[split])
-  const present = new Set(kept.map(([, label]) => label))
+  const present = new Set(SPLITS.flatMap((split) => kept[split].map(({ label }) => label)))
   const gone = dataset.classnames.find((_, label) => !present.has(label))
   if (gone !== undefined) throw new TrainError('too_few_images', `class "${gone}" has no image left that can be read`)
-  await writeFile(join(to, `split_zhou_${pascalCase(name)}.json`), `${JSON.stringify(entries)}\n`)
+  await writeFile(join(to, `split_zhou_${pascalCase(name)}.json`), `${JSON.stringify(splitRows(kept))}\n`)
   return {
     n_cls: dataset.classnames.length,
-    train: entries.train.length,
-    val: entries.val.length,
-    test: entries.test.length,
-    skipped: items.length - kept.length,
+    train: kept.train.length,
+    val: kept.val.length,
+    test: kept.test.length,
+    skipped: items.length - SPLITS.reduce((sum, split) => sum + kept[split].length, 0),
   }
 }
 

@@ -13,6 +13,8 @@ import { readCsv } from './csv.ts'
 import { byCodePoint, type Dataset, type Files } from './dataset.ts'
 import { diskFiles, kindOf } from './disk.ts'
 import { readFolders } from './folders.ts'
+import { openPaper } from './papers/open.ts'
+import { findPaper, PAPERS } from './papers/table.ts'
 import { isSplitFile, readSplitZhou } from './split-zhou.ts'
 
 /** Where imported sets are kept unless --data-sets or COCOOP_DATA_SETS says otherwise: below the current folder. */
@@ -27,6 +29,10 @@ export interface OpenOptions {
   seed?: number
   /** Folder of the embedded archives. */
   embedded?: string
+  /** Folder of the papers' sets; by default COCOOP_ROOT, if it is set. */
+  root?: string | undefined
+  /** Told what the user should know about how a set was opened. */
+  warn?: ((message: string) => void) | undefined
 }
 
 /** A set that has a name. */
@@ -38,14 +44,24 @@ export interface Named {
 
 /**
  * Opens the set that `target` names. Only lists are read; images are read when asked for.
+ * A name of the papers' goes before a path only where there is a root.
  * @throws TrainError `not_found` with the known names and the nearest of them; what the readers throw.
  */
 export async function openDataset(target: string, options: OpenOptions = {}): Promise<Dataset> {
   const named = await namedDatasets(options)
   const found = named.find(({ name }) => name === target)
   if (found !== undefined) return found.open()
+  const { root = process.env.COCOOP_ROOT } = options
+  const paper = findPaper(target)
+  if (paper !== undefined && root !== undefined && root !== '') return openPaper(paper, root, options)
   if (existsSync(target)) return openPath(target, options.seed)
-  const names = named.map(({ name }) => name)
+  if (paper !== undefined)
+    throw new TrainError(
+      'not_found',
+      `${target} is a data set of the papers, which lie below a root, and there is none`,
+      `--root DIR (or COCOOP_ROOT) names the folder that holds ${paper.folder}/.`,
+    )
+  const names = [...named.map(({ name }) => name), ...(root === undefined ? [] : PAPERS.map(({ name }) => name))]
   const near = nearest(target, names)
   const hint = `${near === undefined ? '' : `Did you mean ${near}? `}Known sets: ${names.join(', ') || 'none'}. A folder, a .csv or a split_zhou_*.json works too.`
   throw new TrainError('not_found', `there is no data set and no folder or file called ${target}`, hint)
