@@ -5,9 +5,9 @@
 import { appendFileSync, closeSync, existsSync, openSync, writeSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { TrainError } from './errors.ts'
-import { noSpace, readJson, toJson, writeDurably } from './files.ts'
-import { lockFolder } from './lock.ts'
+import { TrainError } from '../errors.ts'
+import { noSpace, readJson, toJson, writeDurably } from '../files.ts'
+import { lockFolder } from '../lock.ts'
 
 /** Checkpoints that are kept: the newest, and the one before it in case the newest cannot be read. */
 const KEEP = 2

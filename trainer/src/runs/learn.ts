@@ -4,10 +4,10 @@
  */
 import { readFile } from 'node:fs/promises'
 import type { Progress, Trainer } from 'cocoop/node'
-import type { Context } from './command.ts'
-import { codeOf, TrainError } from './errors.ts'
-import { formatDuration, formatRate, Meter } from './progress.ts'
-import type { RunFolder } from './run-folder.ts'
+import type { Context } from '../command.ts'
+import { codeOf, TrainError } from '../errors.ts'
+import { formatDuration, formatRate, Meter } from '../progress.ts'
+import type { RunFolder } from './folder.ts'
 
 export interface Learned {
   loss: number
