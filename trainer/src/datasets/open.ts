@@ -8,6 +8,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { codeOf, TrainError } from '../errors.ts'
 import { nearest } from '../flags.ts'
+import type { Terminal } from '../terminal.ts'
 import { Archive } from './archive.ts'
 import { readCsv } from './csv.ts'
 import { byCodePoint, type Dataset, type Files } from './dataset.ts'
@@ -32,7 +33,7 @@ export interface OpenOptions {
   /** Folder of the papers' sets; by default COCOOP_ROOT, if it is set. */
   root?: string | undefined
   /** Told what the user should know about how a set was opened. */
-  warn?: ((message: string) => void) | undefined
+  terminal?: Pick<Terminal, 'warn'> | undefined
 }
 
 /** A set that has a name. */
@@ -53,7 +54,8 @@ export async function openDataset(target: string, options: OpenOptions = {}): Pr
   if (found !== undefined) return found.open()
   const { root = process.env.COCOOP_ROOT } = options
   const paper = findPaper(target)
-  if (paper !== undefined && root !== undefined && root !== '') return openPaper(paper, root, options)
+  if (paper !== undefined && root !== undefined && root !== '')
+    return openPaper(paper, root, { seed: options.seed, warn: (text) => options.terminal?.warn(text) })
   if (existsSync(target)) return openPath(target, options.seed)
   if (paper !== undefined)
     throw new TrainError(

@@ -17,7 +17,7 @@ export function isSplitFile(name: string): boolean {
 }
 
 export interface SplitOptions {
-  /** Where the images are looked for first. */
+  /** Where the images are, for a set whose layout is known. */
   base?: string
   /** Two labels may have the same name, as in the papers' sets, whose labels are beyond doubt. */
   sameNames?: boolean
@@ -31,7 +31,7 @@ export async function readSplitZhou(
   files: Files,
   file: string,
   name: string,
-  { base = 'images', sameNames = false }: SplitOptions = {},
+  { base, sameNames = false }: SplitOptions = {},
 ): Promise<Dataset> {
   const where = `${files.root}/${file}`
   const parsed = File.safeParse(parseJson(where, Buffer.from(await files.read(file)).toString('utf8')))
@@ -47,7 +47,7 @@ export async function readSplitZhou(
     root: files.root,
     layout: 'split_zhou',
     classnames,
-    ...lists(listed, files, await baseOf(files, where, listed[0], base)),
+    ...lists(listed, files, base ?? (await baseOf(files, where, listed[0]))),
   }
 }
 
@@ -86,10 +86,11 @@ function classnamesOf(where: string, listed: readonly Listed[], sameNames: boole
   return sorted.map(([, classname]) => classname)
 }
 
-async function baseOf(files: Files, where: string, first: Listed | undefined, wanted: string): Promise<string> {
+async function baseOf(files: Files, where: string, first: Listed | undefined): Promise<string> {
   const path = first?.path ?? ''
   const folders = await files.folders('')
-  for (const base of [wanted, '', ...folders]) if (await files.has(base === '' ? path : `${base}/${path}`)) return base
+  for (const base of ['images', '', ...folders])
+    if (await files.has(base === '' ? path : `${base}/${path}`)) return base
   const message = `${where}: ${path} of class "${first?.classname}" is missing: it is neither beside ${basename(where)} nor in a folder there`
   throw new TrainError('bad_data', message)
 }

@@ -37,7 +37,8 @@ const METHODS: Record<TrainOptions['method'], Method> = {
  */
 export async function runTraining(flags: TrainFlags, context: Context): Promise<RunResult> {
   const { terminal, signal } = context
-  const folder = flags.out ?? defaultFolder(flags, (await openDataset(requireData(flags))).name)
+  const folder =
+    flags.out ?? defaultFolder(flags, (await openDataset(requireData(flags), { root: flags.root, terminal })).name)
   using run = flags.resume ? RunFolder.open(folder) : await RunFolder.create(folder)
   const stored = flags.resume ? await readConfig(run, flags, context.given) : undefined
   const done = await finishedRun(folder)
@@ -48,7 +49,8 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
   const untee = terminal.tee((line) => run.log(line))
   try {
     const engine = await nativeEngine()
-    const dataset = await openDataset(stored?.options.data ?? requireData(flags))
+    const root = flags.root ?? stored?.options.root
+    const dataset = await openDataset(stored?.options.data ?? requireData(flags), { root, terminal })
     const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model

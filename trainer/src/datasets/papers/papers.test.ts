@@ -25,7 +25,11 @@ beforeEach(async () => {
 afterEach(() => rm(root, { recursive: true }))
 
 function open(name: string): Promise<Dataset> {
-  return openDataset(name, { root, data_sets: join(root, 'none'), warn: (text) => warnings.push(text) })
+  return openDataset(name, {
+    root,
+    data_sets: join(root, 'none'),
+    terminal: { warn: (text) => void warnings.push(text) },
+  })
 }
 
 function counts({ train, val, test }: Dataset): number[] {
@@ -147,7 +151,7 @@ describe.each(Object.entries(EXPECTED))('%s', (name, expected) => {
     expect(await selectClasses(dataset, 'base')).toEqual(expected.classnames.slice(0, expected.base))
     expect(await selectClasses(dataset, 'new')).toEqual(expected.classnames.slice(expected.base))
     if (SHIFTED.includes(name)) return
-    const shots = await selectShots(dataset, { shots: 1, seed: 1, classes: 'new', allowFewer: false })
+    const shots = await selectShots(dataset, { shots: 1, seed: 1, classes: 'new', allow_fewer: false })
     expect(shots.labels).toEqual(expected.classnames.slice(expected.base).map((_, i) => i))
   })
 
