@@ -7,13 +7,15 @@ import { nativeEngine } from 'cocoop/node'
 import type { Context } from '../command.ts'
 import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
+import { preflight } from '../datasets/preflight.ts'
+import type { PromptLength } from '../datasets/problems.ts'
 import { codeOf, TrainError } from '../errors.ts'
 import { type Figures, harmonic } from '../evaluate.ts'
 import { FeatureCache } from '../feature-cache.ts'
 import { sha256, writeDurably } from '../files.ts'
 import { type ReadOptions, readAll } from '../images.ts'
 import { openModel } from '../models.ts'
-import { type Classes, fingerprint, selectClasses, selectShots } from '../select.ts'
+import { type Classes, fingerprint, type Selected, selectClasses, selectShots, selectSplit } from '../select.ts'
 import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
@@ -51,12 +53,17 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     const engine = await nativeEngine()
     const root = flags.root ?? stored?.options.root
     const dataset = await openDataset(stored?.options.data ?? requireData(flags), { root, terminal })
-    const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
+    const countTokens = (text: string) => engine.tokenize(text).length
+    const options = stored?.options ?? resolve(flags, dataset.name, countTokens)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model
     const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal })
     const reading: ReadOptions = { terminal, signal, skipBad: options.skip_bad }
-    const data = await trainingImages(dataset, options, (shots) => readAll(model, shots, reading))
+    const data = await trainingImages(dataset, options, async (shots) => {
+      const prompt = { n_ctx: options.n_ctx, context_length: model.info.context_length, tokens: countTokens }
+      await lookFirst(dataset, options, shots, prompt, context)
+      return await readAll(model, shots, reading)
+    })
     const config: Config = {
       version: VERSION,
       options,
@@ -89,10 +96,27 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
 async function trainingImages(
   dataset: Dataset,
   options: TrainOptions,
-  read: (shots: Awaited<ReturnType<typeof selectShots>>) => Promise<Work['data']>,
+  read: (shots: Selected) => Promise<Work['data']>,
 ): Promise<Work['data']> {
   if (options.method !== 'zero-shot') return await read(await selectShots(dataset, options))
   return { classnames: await selectClasses(dataset, options.classes), items: [], labels: [], images: [] }
+}
+
+/** What would spoil the run is said before it costs anything: of the images to learn from and of those to be tested on. */
+async function lookFirst(
+  dataset: Dataset,
+  options: TrainOptions,
+  { items, classnames }: Selected,
+  prompt: PromptLength,
+  context: Context,
+): Promise<void> {
+  const halves = testedClasses(options)
+  const tests = dataset.test.length === 0 ? [] : halves.map((classes) => selectSplit(dataset, 'test', classes))
+  const test = (await Promise.all(tests)).flatMap((selected) => selected.items)
+  const names = halves.includes('new') ? dataset.classnames : classnames
+  const learned = options.method === 'coop' || options.method === 'cocoop'
+  const checked = { dataset, train: items, test, classnames: names, skipBad: options.skip_bad }
+  await preflight({ ...checked, prompt: learned ? prompt : undefined }, context)
 }
 
 /** Tests, then writes the file with its figures, then result.json. */
@@ -126,7 +150,11 @@ function tested({ dataset, options, context }: Work): Classes[] {
     context.terminal.warn(`${dataset.name} has no test images: nothing was tested`)
     return []
   }
-  return options.classes === 'base' && !options.csc ? ['base', 'new'] : [options.classes]
+  return testedClasses(options)
+}
+
+function testedClasses({ classes, csc }: TrainOptions): Classes[] {
+  return classes === 'base' && !csc ? ['base', 'new'] : [classes]
 }
 
 function requireData({ data }: TrainFlags): string {
