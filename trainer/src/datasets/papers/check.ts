@@ -104,7 +104,7 @@ async function missingParts({ source, name }: Paper, folder: string): Promise<Fi
 /** Listed images that are not on disk. Each folder is read once; no file is looked at. */
 async function missingFiles(dataset: Dataset, { images, note }: Paper): Promise<Finding[]> {
   const folders = new Map<string, Set<string>>()
-  const missing: string[] = []
+  const gone = new Set<string>()
   const files = diskFiles('')
   for (const { item } of everyItem(dataset)) {
     const { dir, base } = posix.parse(item.source)
@@ -113,11 +113,12 @@ async function missingFiles(dataset: Dataset, { images, note }: Paper): Promise<
       names = new Set(await files.files(dir).catch(() => []))
       folders.set(dir, names)
     }
-    if (!names.has(base)) missing.push(item.source)
+    if (!names.has(base)) gone.add(item.source)
   }
+  const missing = [...gone]
   if (missing.length === 0) return []
   const examples = `${missing.slice(0, EXAMPLES).join(', ')}${missing.length > EXAMPLES ? ', ...' : ''}`
-  const message = `${missing.length} listed images are missing: ${examples}`
+  const message = `${missing.length} listed ${missing.length === 1 ? 'image is' : 'images are'} missing: ${examples}`
   const nested = images.map((path) => join(dataset.root, path, posix.basename(path)))
   for (const path of nested)
     if (await kindOf(path, 'isDirectory')) return [{ message, hint: `There is ${path}: move its files one folder up.` }]
