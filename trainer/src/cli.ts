@@ -11,6 +11,7 @@ import { evaluate } from './commands/eval.ts'
 import { exportOnnx } from './commands/export-onnx.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
+import { presets } from './commands/presets.ts'
 import { publish } from './commands/publish.ts'
 import { score } from './commands/score.ts'
 import { search } from './commands/search.ts'
@@ -28,6 +29,7 @@ const COMMANDS: readonly Command[] = [
   evaluate,
   zeroShot,
   templates,
+  presets,
   embed,
   score,
   search,
@@ -52,12 +54,13 @@ async function main([word, ...args]: string[]): Promise<number> {
     return EXIT.ok
   }
   const command = find(word)
-  const { options, global, given } = parseFlags(command, args, process.env)
+  const { options, global, given, notes } = parseFlags(command, args, process.env)
   if (global.help) {
     say(commandHelp(command))
     return EXIT.ok
   }
   const terminal = new Terminal(process.stderr, global.quiet)
+  for (const note of notes) terminal.warn(note)
   const print = (text: string) => {
     terminal.clear()
     if (!global.json) say(text)

@@ -16,6 +16,7 @@ import {
   type Tower,
   TrainPlan,
   type TrainSpec,
+  type ViewSpec,
 } from './schemas.ts'
 
 /** One batch is done. `epoch` and `batch` count from 1; `correct` of `images` were classified right before the step. */
@@ -53,7 +54,8 @@ export interface RawNativeModel extends RawModel {
     cancel?: RawCancel,
   ): Promise<string>
   embedImages(images: Uint8Array[], cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
-  trainer(spec: string, images: Uint8Array[], labels: Uint32Array): Promise<RawTrainer>
+  embedViews(images: Uint8Array[], spec: string, cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
+  trainer(spec: string, images: Uint8Array[], labels: Uint32Array, features?: Float32Array): Promise<RawTrainer>
 }
 /** The addon's exports. */
 export interface Addon extends RawDoor {
@@ -187,15 +189,32 @@ export class NativeModel extends DoorModel<RawNativeModel> {
     await this.call(signal, (cancel) => this.handle.raw.writePack(folder, JSON.stringify(spec), onProgress, cancel))
   }
 
-  /** Prepares training on encoded images (n) and labels (n), each below the number of class names. */
+  /**
+   * Features (n, to - from, embed_dim) of views of training images, exactly those that a run draws in epochs `from` to
+   * below `to`; the rows of images that cannot be read are 0, and `bad` names them by their place in `images`.
+   */
+  async embedViews(images: Uint8Array[], spec: ViewSpec, { signal }: CallOptions = {}): Promise<Embedded> {
+    const { features, bad } = await this.call(signal, (cancel) =>
+      this.handle.raw.embedViews(images, JSON.stringify(spec), cancel),
+    )
+    return { features, bad: parseBad(bad) }
+  }
+
+  /**
+   * Prepares training on encoded images (n) and labels (n), each below the number of class names. With `features` of
+   * {@link embedViews} no image is looked at, and there need be none: (n, views, embed_dim), where views is `spec.views`, or
+   * the epochs where that is 0, or 1 without augmentation.
+   */
   async trainer(
     spec: TrainSpec,
     images: Uint8Array[],
     labels: Uint32Array,
-    { signal }: CallOptions = {},
+    { signal, features }: CallOptions & { features?: Float32Array } = {},
   ): Promise<Trainer> {
     throwIfCancelled(signal)
-    const raw = await this.call(undefined, () => this.handle.raw.trainer(JSON.stringify(spec), images, labels))
+    const raw = await this.call(undefined, () =>
+      this.handle.raw.trainer(JSON.stringify(spec), images, labels, features),
+    )
     return new Trainer(raw, this.call)
   }
 }

@@ -12,6 +12,7 @@ use crate::prompt::template::{ClassTokenPosition, TooLong};
 use crate::prompt::zero_shot;
 use crate::train::sampling::{Half, few_shot, shuffles, subsample};
 use crate::train::session::About;
+use crate::train::views;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -180,6 +181,21 @@ pub fn embed_images(
             }
         }
     }
+    Ok((features, Value::from(bad).to_string()))
+}
+
+/// Features of views of encoded images: (n, to - from, `embed_dim`), and JSON `[{index, code, message}]` of those that
+/// cannot be read; `spec` is JSON {augment, seed, first, from, to}.
+/// # Errors
+/// [`Error::Option`]; of [`views::embed`].
+pub fn embed_views(
+    clip: &Clip,
+    images: &[Vec<u8>],
+    spec: &str,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Vec<f32>, String)> {
+    let (features, bad) = views::embed(clip, images, &parse("spec", spec)?, cancelled)?;
+    let bad: Vec<Value> = bad.iter().map(|(index, error)| refusal(*index, error)).collect();
     Ok((features, Value::from(bad).to_string()))
 }
 

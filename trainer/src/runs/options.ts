@@ -7,7 +7,9 @@ import { z } from 'zod'
 import { ROOT } from '../datasets/root.ts'
 import { TrainError } from '../errors.ts'
 import { CACHE } from '../feature-cache.ts'
+import { LOGS } from '../logs/flags.ts'
 import { DEFAULT_MODEL } from '../models.ts'
+import { ORIGINALS } from '../presets/flags.ts'
 import { TEMPLATES } from '../templates.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
@@ -83,6 +85,8 @@ export const TRAIN = z.object({
     short: 'o',
   }),
   ...CACHE,
+  ...ORIGINALS,
+  ...LOGS,
   resume: z
     .boolean()
     .default(false)
@@ -93,7 +97,7 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name' | 'print_freq'
 > & {
   data: string
   n_ctx: number
@@ -102,6 +106,7 @@ export type TrainOptions = Omit<
   epochs: number
   batch_size: number
   name: string
+  print_freq: number
 }
 
 /**
@@ -141,6 +146,7 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
     ctx_init,
     epochs: flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots)),
     batch_size: flags.batch_size ?? (cocoop ? 1 : 32),
+    print_freq: flags.print_freq ?? (cocoop ? 20 : 5),
     name: flags.name ?? bundleName(`${dataset}-${flags.method}`),
   }
 }
@@ -165,7 +171,8 @@ const ENGINE = [
 export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpec {
   const same = Object.fromEntries(ENGINE.map((key) => [key, options[key]])) as Pick<TrainSpec, (typeof ENGINE)[number]>
   const method = options.method === 'cocoop' ? 'cocoop' : 'coop'
-  return { method, classnames, ctx_init: options.ctx_init === '' ? null : options.ctx_init, ...same }
+  const ctx_init = options.ctx_init === '' ? null : options.ctx_init
+  return { method, classnames, ctx_init, meta_net_reduction: 16, views: 0, ...same }
 }
 
 /** Any text as a bundle's name: a key of the store and a part of a URL. */

@@ -8,3 +8,4 @@ pub mod sgd;
 pub mod spec;
 pub mod state;
 pub mod step;
+pub mod views;
