@@ -2,6 +2,7 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { MINIATURES, writeMiniature } from '../../../test/support/papers.ts'
 import { png, writeFiles } from '../../../test/support/pictures.ts'
@@ -271,6 +272,17 @@ describe('import', () => {
     }
     await write({ 'x/split_zhou_X.json': JSON.stringify(split), 'x/a.png': png(1), 'x/b.png': png(2) })
     expect((await run('import', join(root, 'x'), '--name', 'x')).result).toMatchObject({ train: 2, val: 1, test: 1 })
+  })
+
+  test('unpacks parquet files into images with endings', async () => {
+    const flowers = fileURLToPath(new URL('../../../fixtures/parquet/flowers', import.meta.url))
+    await expect(run('import', flowers, '--name', 'flowers', '--link')).rejects.toMatchObject({ code: 'usage' })
+    const { result } = await run('import', flowers, '--name', 'flowers')
+    expect(result).toMatchObject({ n_cls: 3, train: 12, val: 3, test: 3, skipped: 0 })
+    const image = join(sets, 'flowers/images/data/train-00001-of-00002/000001.png')
+    expect(await readFile(image)).toEqual(png(8))
+    expect((await run('show', 'flowers')).result.problems).toEqual([])
+    await expect(run('split', flowers, '--out', join(root, 'x.json'))).rejects.toThrow('they lie in parquet files')
   })
 
   test('overwrites nothing without --force, and with it replaces all', async () => {

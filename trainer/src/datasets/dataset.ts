@@ -133,11 +133,13 @@ class ListedItem implements Item {
   }
 }
 
-/** Gives labels to images that are listed by class name: classes are sorted by code point. */
+/** Gives labels to images that are listed by class name: classes are sorted by code point, or as `order` says. */
 export function withLabels<T extends { classname: string }>(
   listed: readonly T[],
+  order?: (a: string, b: string) => number,
 ): { classnames: string[]; listed: (T & { label: number })[] } {
-  const classnames = sortByCodePoint([...new Set(listed.map(({ classname }) => classname))])
+  const names = [...new Set(listed.map(({ classname }) => classname))]
+  const classnames = order === undefined ? sortByCodePoint(names) : names.sort(order)
   const labels = new Map(classnames.map((classname, label) => [classname, label]))
   return { classnames, listed: listed.map((item) => ({ ...item, label: labels.get(item.classname) ?? 0 })) }
 }

@@ -7,6 +7,7 @@ import type { Context } from '../command.ts'
 import { TrainError } from '../errors.ts'
 import { sha256 } from '../files.ts'
 import type { Dataset, Item, Split } from './dataset.ts'
+import { imageType } from './image-type.ts'
 import {
   countClasses,
   describe,
@@ -89,7 +90,7 @@ async function compareFiles(
       const image = some[i]!
       const { source, classname } = image.item
       if (result.status === 'rejected') bad.push(messageOf(result.reason))
-      else if (!isImage(result.value.head))
+      else if (imageType(result.value.head) === undefined)
         bad.push(`${source} of class "${classname}" is ${result.value.size === 0 ? 'empty' : 'no image'}`)
       else {
         const { size, tail } = result.value
@@ -103,12 +104,6 @@ async function compareFiles(
   const same: Placed[][] = []
   for (const group of alike.values()) if (isBad(group)) same.push(...(await byContent(group)).filter(isBad))
   return { unreadable: unreadable(bad), duplicates: duplicates(same) }
-}
-
-/** By its first bytes: PNG, JPEG, GIF or WebP. */
-function isImage(head: Uint8Array): boolean {
-  const text = Buffer.from(head).toString('latin1')
-  return /^(\x89PNG|\xff\xd8\xff|GIF8|RIFF.{4}WEBP)/s.test(text)
 }
 
 /** Whether images would be a problem if they were the same. */

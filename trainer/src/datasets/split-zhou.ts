@@ -51,9 +51,12 @@ export async function readSplitZhou(
   }
 }
 
+/** What a split file says of an image. */
+export type Entry = Pick<Item, 'path' | 'label' | 'classname'>
+
 /** What a split file of a set says. */
-export function splitRows({ train, val, test }: Record<Split, readonly Item[]>): Record<Split, unknown[]> {
-  const rows = (items: readonly Item[]) => items.map(({ path, label, classname }) => [path, label, classname])
+export function splitRows({ train, val, test }: Record<Split, readonly Entry[]>): Record<Split, unknown[]> {
+  const rows = (items: readonly Entry[]) => items.map(({ path, label, classname }) => [path, label, classname])
   return { train: rows(train), val: rows(val), test: rows(test) }
 }
 
