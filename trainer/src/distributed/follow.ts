@@ -54,9 +54,9 @@ async function train(flags: TrainFlags, context: Context, place: Place, channel:
     const welcome = await channel.next(['welcome', 'done'], signal)
     if (welcome.head.kind === 'done') return
     options = welcome.head.options as TrainOptions
-    dataset = await openDataset(options.data)
+    dataset = await openDataset(options.data, { root: flags.root ?? options.root, terminal })
   } else {
-    dataset = await openDataset(requireData(flags))
+    dataset = await openDataset(requireData(flags), { root: flags.root, terminal })
     options = resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
   }
   needsLearning(options.method)
