@@ -21,6 +21,7 @@ import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
+import { linearProbe } from './linear-probe.ts'
 import type { Method, Outcome, Work } from './method.ts'
 import { resolve, type TrainFlags, type TrainOptions } from './options.ts'
 import { prompts } from './prompts.ts'
@@ -30,6 +31,7 @@ import { zeroShot } from './zero-shot.ts'
 
 const METHODS: Record<TrainOptions['method'], Method> = {
   'zero-shot': zeroShot,
+  'linear-probe': linearProbe,
   coop: prompts,
   cocoop: prompts,
 }
@@ -133,7 +135,8 @@ function tested({ dataset, options, context }: Work): Classes[] {
     context.terminal.warn(`${dataset.name} has no test images: nothing was tested`)
     return []
   }
-  return options.classes === 'base' && !options.csc ? ['base', 'new'] : [options.classes]
+  const bound = options.csc || options.method === 'linear-probe'
+  return options.classes === 'base' && !bound ? ['base', 'new'] : [options.classes]
 }
 
 function requireData({ data }: TrainFlags): string {
