@@ -25,6 +25,7 @@ import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
+import { linearProbe } from './linear-probe.ts'
 import type { Method, Outcome, Work } from './method.ts'
 import { requireData, resolve, type TrainFlags, type TrainOptions } from './options.ts'
 import { prompts } from './prompts.ts'
@@ -34,6 +35,7 @@ import { zeroShot } from './zero-shot.ts'
 
 const METHODS: Record<TrainOptions['method'], Method> = {
   'zero-shot': zeroShot,
+  'linear-probe': linearProbe,
   coop: prompts,
   cocoop: prompts,
 }
@@ -166,8 +168,9 @@ function tested({ dataset, options, context }: Work): Classes[] {
   return testedClasses(options)
 }
 
-function testedClasses({ classes, csc }: TrainOptions): Classes[] {
-  return classes === 'base' && !csc ? ['base', 'new'] : [classes]
+function testedClasses({ method, classes, csc }: TrainOptions): Classes[] {
+  const bound = csc || method === 'linear-probe'
+  return classes === 'base' && !bound ? ['base', 'new'] : [classes]
 }
 
 function defaultFolder({ method, shots, classes, seed }: TrainFlags, dataset: string): string {
