@@ -53,7 +53,7 @@ export class DasslLog implements RunLog {
   }
 
   begin(work: Work): void {
-    const { options, dataset, data, model, config } = work
+    const { run, options, dataset, data, model, config } = work
     const backbone = backboneOf(model.info) ?? config.model.id
     this.#began = this.#now()
     this.#say(`Setting fixed seed: ${options.seed}`)
@@ -61,7 +61,7 @@ export class DasslLog implements RunLog {
     for (const [key, value] of Object.entries(options).sort()) this.#say(`${key}: ${shown(value)}`)
     this.#say(
       ...boxed('Config'),
-      ...dump(originalConfig(options, { dataset: dataset.name, backbone, info: model.info })),
+      ...dump(originalConfig(options, { folder: run.path, dataset: dataset.name, backbone, info: model.info })),
     )
     this.#say('Collecting env info ...', '** System info **', ...system(), '')
     this.#say(`Loading trainer: ${TRAINERS[options.method]}`, `Loading dataset: ${dataset.name}`)

@@ -29,6 +29,8 @@ type Section = keyof typeof METHOD_KEYS
 /** Sections that count as a whole: what such a one leaves out has Dassl's default. */
 const WHOLE = ['INPUT', 'DATALOADER', 'OPTIM', 'TRAIN']
 
+const WARMUP = 'OPTIM.WARMUP_EPOCH'
+
 /**
  * @param sets `KEY=VALUE` each
  * @param method what the flags say; `fallback` counts where nothing says anything, as a preset's
@@ -60,14 +62,14 @@ export function readOriginals(
 /** The options of `keys`, whose values are in `flat` or Dassl's defaults. */
 function interpret(flat: Flat, keys: readonly string[], section: Section | undefined, notes: string[]): Options {
   const options: Options = {}
-  const warmup = Number(flat.get('OPTIM.WARMUP_EPOCH')?.value ?? -1) > 0
+  const cold = keys.includes(WARMUP) && Number(flat.get(WARMUP)?.value ?? -1) <= 0
   const own = `TRAINER.${section}.`
   for (const key of keys) {
     if (key.startsWith('TRAINER.') && key !== 'TRAINER.NAME' && !key.startsWith(own)) {
       notes.push(`${flat.get(key)?.where}: ${key} is another trainer's and has no effect`)
       continue
     }
-    if (key === 'OPTIM.WARMUP_TYPE' && !warmup) continue
+    if (key === 'OPTIM.WARMUP_TYPE' && cold) continue
     Object.assign(options, take(key, flat))
   }
   if (section === undefined || !keys.some((key) => key.startsWith(own))) return options

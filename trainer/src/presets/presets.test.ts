@@ -194,6 +194,10 @@ test('the nearest key is named; --set is held to the same', () => {
   expect(() => parse(['--set', 'OPTIM.MAX_EPOCH'])).toThrow(refusal('expected KEY=VALUE'))
   expect(() => parse(['--set', 'TRAINER.COOP.N_CTX=4', '--method', 'cocoop'])).toThrow(refusal('the method is cocoop'))
   expect(() => parse(['--set', 'OPTIM.LR_SCHEDULER=multi_step'])).toThrow(refusal('OPTIM.LR_SCHEDULER'))
+  // The warm-up is a preset's or the default: its kind counts.
+  expect(() => parse(['--set', 'OPTIM.WARMUP_TYPE=linear'])).toThrow(refusal('OPTIM.WARMUP_TYPE'))
+  const none = ['--set', 'OPTIM.WARMUP_TYPE=linear', '--set', 'OPTIM.WARMUP_EPOCH=-1']
+  expect(parse(none).options).toMatchObject({ warmup_epochs: 0 })
 })
 
 test('what changes nothing but is not as there is said: half precision, a number beside words, a seed of none', () => {
