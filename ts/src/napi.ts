@@ -2,6 +2,7 @@
 import { type Call, DoorEngine, DoorModel, parseBad, type RawCancel, type RawDoor, type RawModel } from './door.ts'
 import type { Bytes, CallOptions, Embedded, LoadModelOptions, ModelFiles } from './engine.ts'
 import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
+import type { LinearProbeFit } from './linear-probe.ts'
 import { each, type Pack } from './pack.ts'
 import {
   type Bits,
@@ -53,7 +54,11 @@ export interface RawNativeModel extends RawModel {
     onProgress: (event: PackProgress) => void,
     cancel?: RawCancel,
   ): Promise<string>
-  embedImages(images: Uint8Array[], cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
+  embedImages(
+    images: Uint8Array[],
+    cancel?: RawCancel,
+    normalized?: boolean,
+  ): Promise<{ features: Float32Array; bad: string }>
   embedViews(images: Uint8Array[], spec: string, cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
   trainer(spec: string, images: Uint8Array[], labels: Uint32Array, features?: Float32Array): Promise<RawTrainer>
 }
@@ -67,6 +72,15 @@ export interface Addon extends RawDoor {
   }
   inspectModel(paths: string[], config: string): Promise<string>
   convertModel(paths: string[], config: string, out: string, target: string, cancel?: RawCancel): Promise<string>
+  fitLinearProbe(
+    features: Float32Array,
+    labels: Uint32Array,
+    spec: string,
+    start_weight?: Float32Array,
+    start_bias?: Float32Array,
+    cancel?: RawCancel,
+  ): Promise<LinearProbeFit>
+  linearProbeProbs(features: Float32Array, weight: Float32Array, bias: Float32Array): Promise<Float32Array>
   fewShot(spec: string): string
   subsample(labels: Uint32Array, half: 'base' | 'new'): string
 }
@@ -79,7 +93,7 @@ function fail(thrown: unknown, signal: AbortSignal | undefined): CocoopError {
 }
 
 /** An aborted signal cancels the addon's own token, which it looks at between batches. */
-function caller(addon: Addon): Call {
+export function nativeCall(addon: Addon): Call {
   const call = async <T>(signal: AbortSignal | undefined, run: (cancel: RawCancel | undefined) => T | Promise<T>) => {
     throwIfCancelled(signal)
     const cancel = signal && new addon.Cancel()
@@ -115,7 +129,7 @@ export class NativeEngine extends DoorEngine<Addon> {
   readonly name = 'napi'
   readonly failed = false
   constructor(addon: Addon) {
-    super(addon, caller(addon))
+    super(addon, nativeCall(addon))
   }
   override async loadModel(model: ModelFiles | Pack, options?: LoadModelOptions): Promise<NativeModel> {
     return (await super.loadModel(model, options)) as NativeModel
@@ -162,8 +176,14 @@ export class NativeEngine extends DoorEngine<Addon> {
 }
 
 export class NativeModel extends DoorModel<RawNativeModel> {
-  async embedImages(images: Uint8Array[], { signal }: CallOptions = {}): Promise<Embedded> {
-    const { features, bad } = await this.call(signal, (cancel) => this.handle.raw.embedImages(images, cancel))
+  /** With `normalized: false` the features are as they leave the tower, which is what the original's linear probe learns from. */
+  async embedImages(
+    images: Uint8Array[],
+    { signal, normalized = true }: CallOptions & { normalized?: boolean | undefined } = {},
+  ): Promise<Embedded> {
+    const { features, bad } = await this.call(signal, (cancel) =>
+      this.handle.raw.embedImages(images, cancel, normalized),
+    )
     return { features, bad: parseBad(bad) }
   }
 

@@ -8,6 +8,7 @@
 )]
 
 mod job;
+mod linear_probe;
 mod mapped;
 mod pack;
 
@@ -66,7 +67,7 @@ pub struct Model {
 /// Features of images, and which could not be read.
 #[napi(object)]
 pub struct Embedded {
-    /// (n, `embed_dim`), or of views (n, views, `embed_dim`), L2-normalised; the rows of bad images are 0.
+    /// (n, `embed_dim`), or of views (n, views, `embed_dim`); the rows of bad images are 0.
     pub features: Float32Array,
     /// JSON [{index, code, message}].
     pub bad: String,
@@ -111,17 +112,19 @@ impl Model {
         self.clip.info().to_string()
     }
 
-    /// Features of encoded image files.
+    /// Features of encoded image files: L2-normalised, or where `normalized` is false as they leave the tower.
     #[napi(ts_return_type = "Promise<Embedded>")]
     pub fn embed_images(
         &self,
         images: Vec<Uint8Array>,
         cancel: Option<&Cancel>,
+        normalized: Option<bool>,
     ) -> AsyncTask<Job<Embedded>> {
         let (clip, images, cancelled) = (Arc::clone(&self.clip), owned(&images), asks(cancel));
+        let normalized = normalized.unwrap_or(true);
         run(move || {
-            let (features, bad) =
-                door::embed_images(&clip, &mut Workspace::inference(), &images, &cancelled)?;
+            let work = &mut Workspace::inference();
+            let (features, bad) = door::embed_images(&clip, work, &images, normalized, &cancelled)?;
             Ok(Embedded { features: features.into(), bad })
         })
     }
