@@ -52,7 +52,7 @@ export function readOriginals(
   const above = interpret(all, [...fromSets.keys()], section, notes)
   if (files.length > 0) checkMethod(named, section, fromFiles)
   if (section !== undefined && named === undefined) below.method = section === 'COOP' ? 'coop' : 'cocoop'
-  const templates = templatesOf(all)
+  const templates = named === 'zero-shot' ? templatesOf(all) : undefined
   if (templates !== undefined) (fromSets.has('TRAINER.NAME') ? above : below).templates = templates
   if (fromFiles.get('SEED')?.value === -1 && above.seed === undefined)
     notes.push('SEED is -1: the original draws other shots each time, here --seed decides')
