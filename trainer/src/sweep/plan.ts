@@ -141,7 +141,10 @@ export class Planner {
 export function parseOption(key: string, value: unknown, where: string): unknown {
   const option = OPTIONS.find((option) => option.key === key)
   if (option === undefined) {
-    const near = nearest(key, OPTIONS.map(({ key }) => key)) // biome-ignore format: one question
+    const near = nearest(
+      key,
+      OPTIONS.map(({ key }) => key),
+    )
     throw new TrainError('usage', `${where}: there is no option "${key}"`, near && `Did you mean "${near}"?`)
   }
   const { kind, schema } = option
