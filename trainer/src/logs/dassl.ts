@@ -1,6 +1,6 @@
 /**
  * The log in the original's lines and order, so that its scripts read log.txt: parse_test_res.py takes "* accuracy" after "Finish training".
- * What has no counterpart here is left out; views are made within the step, so the time for data is 0.
+ * What has no counterpart here is left out; views are made before or within the step, so the time for data is 0.
  */
 import { cpus, platform, release } from 'node:os'
 import type { Progress, TrainPlan } from 'cocoop/node'

@@ -98,7 +98,7 @@ export const KEYS: Readonly<Record<string, Key>> = {
   'INPUT.GB_K': moot(21),
 
   'DATASET.ROOT': only('', 'Name the folder of the data sets by --root.'),
-  'DATASET.NAME': text('', (data) => ({ data: REGISTRY[data] ?? data })),
+  'DATASET.NAME': text('', (data) => ({ data: REGISTRY.get(data) ?? data })),
   'DATASET.NUM_SHOTS': numeric(-1, (shots) => ({ shots: Math.max(0, shots) })),
   'DATASET.SUBSAMPLE_CLASSES': {
     default: 'all',
@@ -223,23 +223,23 @@ function trainer(value: unknown, where: string): Options {
 }
 
 /** The originals' names of the papers' data sets. */
-const REGISTRY: Readonly<Record<string, string>> = {
-  ImageNet: 'imagenet',
-  Caltech101: 'caltech101',
-  OxfordPets: 'oxford_pets',
-  StanfordCars: 'stanford_cars',
-  OxfordFlowers: 'oxford_flowers',
-  Food101: 'food101',
-  FGVCAircraft: 'fgvc_aircraft',
-  SUN397: 'sun397',
-  DescribableTextures: 'dtd',
-  EuroSAT: 'eurosat',
-  UCF101: 'ucf101',
-  ImageNetV2: 'imagenetv2',
-  ImageNetSketch: 'imagenet_sketch',
-  ImageNetA: 'imagenet_a',
-  ImageNetR: 'imagenet_r',
-}
+const REGISTRY: ReadonlyMap<string, string> = new Map([
+  ['ImageNet', 'imagenet'],
+  ['Caltech101', 'caltech101'],
+  ['OxfordPets', 'oxford_pets'],
+  ['StanfordCars', 'stanford_cars'],
+  ['OxfordFlowers', 'oxford_flowers'],
+  ['Food101', 'food101'],
+  ['FGVCAircraft', 'fgvc_aircraft'],
+  ['SUN397', 'sun397'],
+  ['DescribableTextures', 'dtd'],
+  ['EuroSAT', 'eurosat'],
+  ['UCF101', 'ucf101'],
+  ['ImageNetV2', 'imagenetv2'],
+  ['ImageNetSketch', 'imagenet_sketch'],
+  ['ImageNetA', 'imagenet_a'],
+  ['ImageNetR', 'imagenet_r'],
+])
 
 function oneOf<T extends string>(known: readonly T[], value: unknown, where: string): T {
   const found = known.find((one) => one === value)

@@ -6,7 +6,6 @@ import { templateSet } from 'cocoop/node'
 import { type ConfigFile, parseYaml } from '../config-file.ts'
 import { TrainError } from '../errors.ts'
 import { nearest } from '../flags.ts'
-
 import { context, KEYS, type Key, METHOD_KEYS, type Options, SECTION } from './dassl.ts'
 
 export interface Read {
@@ -109,7 +108,8 @@ function take(key: string, flat: Flat): Options {
 
 function keyOf(key: string): Key | undefined {
   const [, section, name] = /^TRAINER\.(COOP|COCOOP)\.([A-Z_]+)$/.exec(key) ?? []
-  return section === undefined ? KEYS[key] : METHOD_KEYS[section as Section][name ?? '']
+  const [keys, own] = section === undefined ? [KEYS, key] : [METHOD_KEYS[section as Section], name ?? '']
+  return Object.hasOwn(keys, own) ? keys[own] : undefined
 }
 
 /** The section of `TRAINER` that counts: the method's, or the only one that is there. */

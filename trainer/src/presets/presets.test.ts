@@ -191,6 +191,8 @@ test('the nearest key is named; --set is held to the same', () => {
   expect(() => parse(['--set', 'OPTIM.MAX_EPOCHS=5'])).toThrow(
     refusal('--set: unknown key', 'Did you mean OPTIM.MAX_EPOCH?'),
   )
+  expect(() => parse(['--set', 'constructor=1'])).toThrow(refusal('--set: unknown key constructor'))
+  expect(parse(['--set', 'DATASET.NAME=constructor']).options.data).toBe('constructor')
   expect(() => parse(['--set', 'OPTIM.MAX_EPOCH'])).toThrow(refusal('expected KEY=VALUE'))
   expect(() => parse(['--set', 'TRAINER.COOP.N_CTX=4', '--method', 'cocoop'])).toThrow(refusal('the method is cocoop'))
   expect(() => parse(['--set', 'OPTIM.LR_SCHEDULER=multi_step'])).toThrow(refusal('OPTIM.LR_SCHEDULER'))
