@@ -45,6 +45,7 @@ export function originalConfig(
       options.augment === 'crop-flip' ? ['random_resized_crop', 'random_flip', 'normalize'] : ['normalize'],
     'INPUT.PIXEL_MEAN': info.normalization.mean,
     'INPUT.PIXEL_STD': info.normalization.std,
+    'DATASET.ROOT': options.root ?? '',
     'DATASET.NAME': dataset,
     'DATASET.NUM_SHOTS': options.shots === 0 ? -1 : options.shots,
     'DATASET.SUBSAMPLE_CLASSES': options.classes,

@@ -103,7 +103,7 @@ test('rn50_val, and a file like it, trains nothing; other methods may take the f
 })
 
 test('flags > environment > own file > the originals’ files > preset > defaults, and --set above all', () => {
-  const data = file('dtd.yaml', 'DATASET:\n  NAME: "DescribableTextures"\nSEED: 2\n')
+  const data = file('dtd.yaml', 'DATASET:\n  ROOT: "/sets"\n  NAME: "DescribableTextures"\nSEED: 2\n')
   const own = file('own.yaml', 'momentum: 0.5\nweight_decay: 0.1\nlr: 0.3\n')
   const optim = 'NAME: sgd\n  LR_SCHEDULER: cosine\n  WARMUP_TYPE: constant\n  WARMUP_EPOCH: 2'
   const method = file('method.yaml', `OPTIM:\n  ${optim}\n  LR: 0.1\n  MAX_EPOCH: 30\n  MOMENTUM: 0.2\nSEED: 3\n`)
@@ -119,6 +119,7 @@ test('flags > environment > own file > the originals’ files > preset > default
     warmup_epochs: 2,
     seed: 3, // the later file
     data: 'dtd',
+    root: '/sets',
     weight_decay: 0.1, // own file
     momentum: 0.7, // environment
     lr: 0.6, // --set
