@@ -137,6 +137,10 @@ async function openFolder(files: Files, name: string, seed: number): Promise<Dat
 
 /** A folder that says what it is by what lies in it. */
 async function openPlain(files: Files, name: string, seed: number): Promise<Dataset> {
+  // The folder of a paper's set, given by its path: without a split file its folders are not its classes.
+  const paper = PAPERS.find(({ folder }) => folder === basename(files.root))
+  if (paper !== undefined && (await kindOf(join(files.root, paper.images[0] ?? ''), 'isDirectory')))
+    return openPaper(paper, dirname(files.root), { seed, write: false })
   const labelled = await readImagefolder(files, name, seed)
   if (labelled !== undefined) return labelled
   const parquet = await parquetFiles(files)
