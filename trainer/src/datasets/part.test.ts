@@ -13,9 +13,11 @@ test('a part of a set has the images of one maker, and the classes of all', asyn
 })
 
 test('a part that is empty, or of no set, is refused by name', async () => {
-  await expect(openDataset('emoji-kinds@oil')).rejects.toMatchObject({
+  await expect(openDataset('emoji-kinds@watercolour')).rejects.toMatchObject({
     code: 'bad_data',
-    message: expect.stringContaining('no image of emoji-kinds has "oil" in its path, which is one like aircraft/'),
+    message: expect.stringContaining(
+      'no image of emoji-kinds has "watercolour" in its path, which is one like aircraft/',
+    ),
   })
   await expect(openDataset('emoji-kids@noto')).rejects.toMatchObject({
     code: 'not_found',
