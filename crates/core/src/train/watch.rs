@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(explodes(10, 1, &[vec![8.0; 300], vec![10.9; 3000]].concat()), None);
         assert!(explodes(10, 1, &[vec![8.0; 300], vec![12.0; 3000]].concat()).is_some());
         // However it begins, the first window decides nothing.
-        assert_eq!(explodes(2, 1, &[30.0; 5000]), None);
+        assert_eq!(explodes(2, 1, &vec![30.0; 3000]), None);
     }
 
     #[test]
