@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { resolve as resolvePath } from 'node:path'
 import { nativeEngine } from 'cocoop/node'
 import type { Dataset } from '../datasets/dataset.ts'
-import { openDataset } from '../datasets/open.ts'
+import { type OpenOptions, openDataset } from '../datasets/open.ts'
 import { TrainError } from '../errors.ts'
 import { type Flag, flagsOf, nearest } from '../flags.ts'
 import { LOGS } from '../logs/flags.ts'
@@ -13,7 +13,7 @@ import { resolve, TRAIN, type TrainFlags } from '../runs/options.ts'
 import { type Classes, selectClasses } from '../select.ts'
 import { type Job, jobName, type Options, type Test } from './job.ts'
 
-/** What names one run, how it is told of, and where data lie (COCOOP_ROOT says it to all jobs): no axis of a grid. */
+/** What names one run, how it is told of, and where the papers' data lie: no axis of a grid. */
 const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache', 'root', ...Object.keys(LOGS)]
 
 /** The options of a run that a grid may vary, as flags. */
@@ -38,18 +38,23 @@ export interface WantedTest {
   classes: Classes
 }
 
+/** Where data sets are found, and who is told of it. */
+export type DataPlace = Pick<OpenOptions, 'root' | 'terminal'>
+
 /** Makes jobs; what it opened once it keeps. */
 export class Planner {
   readonly #countTokens: (text: string) => number
+  readonly #data: DataPlace
   readonly #opened = new Map<string, Promise<{ data: string; dataset: string; set: Dataset }>>()
 
-  private constructor(countTokens: (text: string) => number) {
+  private constructor(countTokens: (text: string) => number, data: DataPlace) {
     this.#countTokens = countTokens
+    this.#data = data
   }
 
-  static async create(): Promise<Planner> {
+  static async create(data: DataPlace = {}): Promise<Planner> {
     const engine = await nativeEngine()
-    return new Planner((text) => engine.tokenize(text).length)
+    return new Planner((text) => engine.tokenize(text).length, data)
   }
 
   /** The name of the data set that `target` names. */
@@ -88,7 +93,7 @@ export class Planner {
     const classnames = bound ? await this.#classnames(target, all.classes) : undefined
     return {
       name: jobName(dataset, said),
-      options: said,
+      options: { ...said, ...this.#root() },
       tests: await this.#tests([...own, ...more], target, classnames),
       epochs: ignored.includes('epochs') ? 0 : resolved.epochs,
     }
@@ -117,6 +122,11 @@ export class Planner {
     return (await selectClasses((await this.#open(target)).set, classes)).join('\n')
   }
 
+  /** It is no part of a job's name: the images are what counts, not where they lie. */
+  #root(): Pick<Options, 'root'> {
+    return this.#data.root === undefined ? {} : { root: resolvePath(this.#data.root) }
+  }
+
   #resolve(flags: TrainFlags, dataset: string) {
     return resolve(flags, dataset, this.#countTokens)
   }
@@ -124,7 +134,7 @@ export class Planner {
   #open(target: string) {
     const known = this.#opened.get(target)
     if (known !== undefined) return known
-    const opened = openDataset(target).then((set) => {
+    const opened = openDataset(target, this.#data).then((set) => {
       // A path holds wherever the job is run; a name is one everywhere.
       const data = target !== set.name && existsSync(target) ? resolvePath(target) : target
       return { data, dataset: set.name, set }
