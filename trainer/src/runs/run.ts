@@ -23,6 +23,7 @@ import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
+import { linearProbe } from './linear-probe.ts'
 import type { Method, Outcome, Work } from './method.ts'
 import { resolve, type TrainFlags, type TrainOptions } from './options.ts'
 import { prompts } from './prompts.ts'
@@ -32,6 +33,7 @@ import { zeroShot } from './zero-shot.ts'
 
 const METHODS: Record<TrainOptions['method'], Method> = {
   'zero-shot': zeroShot,
+  'linear-probe': linearProbe,
   coop: prompts,
   cocoop: prompts,
 }
@@ -162,8 +164,9 @@ function tested({ dataset, options, context }: Work): Classes[] {
   return testedClasses(options)
 }
 
-function testedClasses({ classes, csc }: TrainOptions): Classes[] {
-  return classes === 'base' && !csc ? ['base', 'new'] : [classes]
+function testedClasses({ method, classes, csc }: TrainOptions): Classes[] {
+  const bound = csc || method === 'linear-probe'
+  return classes === 'base' && !bound ? ['base', 'new'] : [classes]
 }
 
 function requireData({ data }: TrainFlags): string {
