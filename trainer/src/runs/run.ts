@@ -25,7 +25,7 @@ import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
 import { linearProbe } from './linear-probe.ts'
 import type { Method, Outcome, Work } from './method.ts'
-import { resolve, type TrainFlags, type TrainOptions } from './options.ts'
+import { resolve, type TrainFlags, type TrainOptions, testedClasses } from './options.ts'
 import { prompts } from './prompts.ts'
 import { finishedRun, type RunResult } from './result.ts'
 import { test } from './test.ts'
@@ -162,11 +162,6 @@ function tested({ dataset, options, context }: Work): Classes[] {
     return []
   }
   return testedClasses(options)
-}
-
-function testedClasses({ method, classes, csc }: TrainOptions): Classes[] {
-  const bound = csc || method === 'linear-probe'
-  return classes === 'base' && !bound ? ['base', 'new'] : [classes]
 }
 
 function requireData({ data }: TrainFlags): string {

@@ -9,7 +9,7 @@ import { type Flag, flagsOf, nearest } from '../flags.ts'
 import { LOGS } from '../logs/flags.ts'
 import { locateModel } from '../models.ts'
 import { sources } from '../presets/sources.ts'
-import { resolve, TRAIN, type TrainFlags } from '../runs/options.ts'
+import { isBound, resolve, TRAIN, type TrainFlags, testedClasses } from '../runs/options.ts'
 import { type Classes, selectClasses } from '../select.ts'
 import { type Job, jobName, type Options, type Test } from './job.ts'
 
@@ -22,15 +22,12 @@ export const OPTIONS: readonly Flag[] = flagsOf(TRAIN).filter(({ key }) => !NOT_
 /** Options that a method does not look at: they make no other job of it. */
 const PROMPT = ['n_ctx', 'ctx_init', 'csc', 'class_token_position', 'meta_net_reduction']
 const LEARNING = ['epochs', 'batch_size', 'lr', 'momentum', 'weight_decay', 'warmup_epochs', 'warmup_lr']
-const IGNORED: Record<string, readonly string[]> = {
+const IGNORED: Record<TrainFlags['method'], readonly string[]> = {
   'zero-shot': ['preset', 'shots', 'seed', 'allow_fewer', 'probe_c', 'augment', 'views', ...PROMPT, ...LEARNING],
   'linear-probe': ['preset', 'templates', 'augment', 'views', ...PROMPT, ...LEARNING],
   coop: ['templates', 'probe_c', 'meta_net_reduction'],
   cocoop: ['templates', 'probe_c'],
 }
-
-/** Methods whose result serves no other classes than those it was made for. */
-export const BOUND: readonly string[] = ['linear-probe']
 
 /** A test as it is asked for; without `data` the set that the run learns from. */
 export interface WantedTest {
@@ -73,7 +70,7 @@ export class Planner {
    */
   async job(options: Options, more: readonly WantedTest[] = []): Promise<Job> {
     const method = options.method ?? named(options).method ?? 'cocoop'
-    const ignored = IGNORED[method] ?? []
+    const ignored = IGNORED[method]
     const asked = without({ ...options, method }, ignored)
     const { data: target, ...given }: Options = { ...named(asked), ...asked }
     if (target === undefined) throw new TrainError('usage', '--data is missing')
@@ -87,10 +84,8 @@ export class Planner {
       return JSON.stringify(value) !== JSON.stringify(defaults[key as keyof typeof defaults])
     })
     const said: Options = { data, method, ...core, ...Object.fromEntries(other) }
-    const bound = all.csc || BOUND.includes(method)
-    const halves: Classes[] = all.classes === 'base' && !bound ? ['base', 'new'] : [all.classes]
-    const own: WantedTest[] = set.test.length === 0 ? [] : halves.map((classes) => ({ classes }))
-    const classnames = bound ? await this.#classnames(target, all.classes) : undefined
+    const own: WantedTest[] = set.test.length === 0 ? [] : testedClasses(all).map((classes) => ({ classes }))
+    const classnames = isBound(all) ? await this.#classnames(target, all.classes) : undefined
     return {
       name: jobName(dataset, said),
       options: { ...said, ...this.#root() },
