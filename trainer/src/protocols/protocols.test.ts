@@ -43,6 +43,17 @@ test('base-to-new: rows are data sets and their average, columns base, new and H
   expect(again.tables).toEqual(first.tables)
 })
 
+test('a preset is for the runs of its method, and goes before what the protocol begins with', async () => {
+  const presets = ['--preset', 'rn50', '--preset', 'vit_b16_c4_ep10_batch1', '--option', 'any_backbone=true']
+  const args = ['base-to-new', '--data', 'colours', '--shots', '2', '--seed', '1', ...presets, '--dry-run']
+  const { jobs } = await home.json<{ jobs: { options: Record<string, unknown> }[] }>(...args, '--out', 'presets')
+  const of = (method: string) => jobs.find(({ options }) => options.method === method)?.options
+  expect(of('coop')).toMatchObject({ preset: 'rn50', epochs: 200 })
+  expect(of('coop')).not.toHaveProperty('ctx_init') // 16 random tokens, the default of train
+  expect(of('cocoop')).toMatchObject({ preset: 'vit_b16_c4_ep10_batch1', ctx_init: '' })
+  expect(of('zero-shot')).not.toHaveProperty('preset')
+})
+
 test('transfer: a column for the source, one for each target, and their average', async () => {
   const args = ['--source', 'colours', '--data', 'shades', '--shots', '2', '--method', 'zero-shot,coop', ...TINY]
   const cross = await home.json<Document>('cross-dataset', ...args, '--out', 'cross')
@@ -141,7 +152,7 @@ test('--published prints the figures of the papers, marked as such, for their da
   )
   expect([code, stdout]).toEqual([
     0,
-    expect.stringMatching(/Published \(CoCoOp, Table 1[^]*\neurosat +56\.48 +64\.05 +60\.03$/m),
+    expect.stringMatching(/Published \(CoCoOp, Table 1[\s\S]*\neurosat +56\.48 +64\.05 +60\.03$/m),
   ])
   // The set's own template, and the place of the data in the job but not in its name.
   const [run = ''] = readdirSync(home.file('papers-b2n/eurosat'))
