@@ -3,12 +3,14 @@
 import { once } from 'node:events'
 import type { Command } from './command.ts'
 import { bundles } from './commands/bundles.ts'
+import { checkpoint } from './commands/checkpoint.ts'
 import { dataset } from './commands/dataset.ts'
 import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
 import { embed } from './commands/embed.ts'
 import { evaluate } from './commands/eval.ts'
 import { exportOnnx } from './commands/export-onnx.ts'
+import { interpret } from './commands/interpret.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
 import { presets } from './commands/presets.ts'
@@ -37,6 +39,8 @@ const COMMANDS: readonly Command[] = [
   publish,
   bundles,
   exportOnnx,
+  interpret,
+  checkpoint,
   dataset,
   models,
   demo,
