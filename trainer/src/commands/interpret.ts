@@ -16,13 +16,11 @@ import { STORE } from '../stores.ts'
 import { table } from '../table.ts'
 
 const FLAGS = z.object({
-  target: z
-    .string()
-    .meta({
-      description: "A bundle's file, a run's folder, or a published name",
-      value: 'BUNDLE|RUN',
-      positional: true,
-    }),
+  target: z.string().meta({
+    description: "A bundle's file, a run's folder, or a published name",
+    value: 'BUNDLE|RUN',
+    positional: true,
+  }),
   model: SOURCE.model,
   top_k: z.number().int().min(1).default(5).meta({ description: 'How many tokens for each vector' }),
   data: SOURCE.data.optional().meta({
