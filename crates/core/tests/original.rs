@@ -7,6 +7,7 @@ mod synthetic;
 use bytes::Bytes;
 use cocoop_core::bundle::{Bundle, Method};
 use cocoop_core::input::tokenizer::{SOT, encode};
+use cocoop_core::model::block::Workspace;
 use cocoop_core::model::clip::Clip;
 use cocoop_core::model::weights::torch::{self, write::State};
 use cocoop_core::original::{ImportSpec, export, import};
@@ -239,7 +240,8 @@ fn the_nearest_are_those_of_a_search_through_all() {
 #[test]
 fn each_image_has_a_shift_of_its_own() {
     let learner = read(&fixture("cocoop.pth.tar-10"), None).unwrap().learner.unwrap();
-    let features: Vec<f32> = (0..128).map(|i| (i as f32 * 0.7).sin() / 8.0).collect();
+    let pixels: Vec<f32> = (0..2).flat_map(|k| synthetic::image(k, 32)).collect();
+    let features = CLIP.image_features(&mut Workspace::inference(), &pixels).unwrap();
     let both = shifts(&learner, &features).unwrap();
     assert_eq!(both.len(), 2 * WIDTH);
     assert_ne!(both[..WIDTH], both[WIDTH..]);

@@ -14,7 +14,7 @@ use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::text::TokenTable;
 use crate::ops::{Cpu, Ops};
-use crate::prompt::learned::{Learned, text_features};
+use crate::prompt::learned::Learned;
 use crate::prompt::learner::{Learner, MetaNet};
 use crate::prompt::trie::Sharing;
 use crate::random::{Purpose, Random};
