@@ -137,6 +137,36 @@ test('the same command gives the same bytes, and config.json repeats it', async 
   expect(bundleOf('again').equals(bundleOf('whole'))).toBe(true)
 }, 120_000)
 
+test('a linear probe is a run, too; it knows its own classes only', async () => {
+  const args = ['train', '--data', data, '--shots', '4', '--method', 'linear-probe']
+  const searched = await run(...args, '--out', 'probe')
+  expect(searched).toMatchObject({ code: 0, stdout: expect.stringMatching(/all\s+4\s+16/) })
+  expect(searched.stderr).toMatch(/linear probe with C = .*, of 16 fits/)
+  expect(readdirSync(join(home, 'probe')).sort()).toEqual([
+    'config.json',
+    'log.txt',
+    'probe.safetensors',
+    'result.json',
+    'tests',
+  ])
+  const { metrics, probe } = JSON.parse(readFileSync(join(home, 'probe/result.json'), 'utf8')) as {
+    metrics: { all: { accuracy: number } }
+    probe: object
+  }
+  expect(metrics.all.accuracy).toBeGreaterThan(25) // better than a guess
+  expect(probe).toMatchObject({ path: 'probe/probe.safetensors' })
+  // The base half is tested on itself: new classes are none of its.
+  expect(await run(...args, '--classes', 'base', '--probe-c', '0.1', '--out', 'probe-base')).toMatchObject({
+    code: 0,
+    stdout: expect.not.stringContaining('new'),
+    stderr: expect.stringContaining('of 1 fits'),
+  })
+  expect(await run('train', '--data', data, '--probe-c', '1', '--out', 'never')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--probe-c does not go with --method cocoop'),
+  })
+})
+
 test('views that take turns are encoded once, and the cache changes no bit', async () => {
   const args = [...TRAIN, '--views', '2']
   const entries = () => readdirSync(join(home, 'cache/features')).length
@@ -255,9 +285,16 @@ test('an unreadable image stops the run and is named; --skip-bad goes on without
   writeFileSync(join(broken, 'train/red/2.png'), readFileSync(join(broken, 'train/red/2.png')).subarray(0, 200))
   writeFileSync(join(broken, 'test/blue/1.png'), 'no image')
   const args = ['train', '--data', broken, '--shots', '6', '--epochs', '1', '--out', 'broken-run']
+  const before = await run(...args) // what is no image at all is seen before anything is read
+  expect(before).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('test/blue/1.png of class "blue" is no image'),
+  })
+  writeFileSync(join(broken, 'test/blue/1.png'), readFileSync(join(broken, 'test/blue/0.png')))
   const stopped = await run(...args)
   expect(stopped).toMatchObject({ code: 3, stderr: expect.stringContaining('red/2.png') })
   expect(stopped.stderr).toContain('--skip-bad')
+  writeFileSync(join(broken, 'test/blue/1.png'), 'no image')
   const skipped = await run(...args, '--skip-bad')
   expect(skipped.code).toBe(0)
   expect(skipped.stderr).toMatch(/left out: .*red\/2\.png/)

@@ -33,6 +33,7 @@ const FLAGS = z.object({
     ...SOURCE.data.meta(),
     description: 'import: the data set whose class names it was learned with (default: those in the checkpoint)',
   }),
+  root: SOURCE.root,
   classes: z
     .enum(['all', 'base', 'new'])
     .default('all')
@@ -78,7 +79,7 @@ export const checkpoint = defineCommand({
 async function importFile(flags: Flags, context: Context): Promise<unknown> {
   refuseExisting(flags.out)
   const path = await findOriginal(flags.target, flags.epoch)
-  const classnames = await givenNames(flags)
+  const classnames = await givenNames(flags, context)
   const engine = await nativeEngine()
   const { id, model: opened } = await openModel(engine, flags.model, context)
   using model = opened
@@ -127,10 +128,13 @@ async function exportFile(flags: Flags, context: Context): Promise<unknown> {
 }
 
 /** Names of a file or of a data set; `undefined` where neither was named. */
-async function givenNames({ data, classes, classnames }: Flags): Promise<string[] | undefined> {
+async function givenNames(
+  { data, root, classes, classnames }: Flags,
+  { terminal }: Context,
+): Promise<string[] | undefined> {
   if (classnames !== undefined && data !== undefined)
     throw new TrainError('usage', '--classnames does not go with --data', 'Either one names the classes.')
-  if (data !== undefined) return await selectClasses(await openDataset(data), classes)
+  if (data !== undefined) return await selectClasses(await openDataset(data, { root, terminal }), classes)
   if (classnames === undefined) return undefined
   const lines = (await readFile(classnames, 'utf8')).split(/\r?\n/).map((line) => line.trim())
   const names = lines.filter((line) => line !== '')

@@ -27,6 +27,7 @@ const FLAGS = z.object({
     ...SOURCE.data.meta(),
     description: 'cocoop: how the Meta-Net moves the vectors over the images of a data set',
   }),
+  root: SOURCE.root,
   split: z.enum(['train', 'val', 'test']).default('test').meta({ description: 'Which images of --data' }),
   classes: z.enum(['all', 'base', 'new']).default('all').meta({ description: 'Of which classes' }),
   images: z.array(z.string()).default([]).meta({
@@ -125,7 +126,7 @@ async function ofImages(over: Over) {
 /** The sums over a data set, and the tokens near the vectors of the images that move them most and least. */
 async function ofDataset(over: Over, data: string) {
   const { flags, context } = over
-  const dataset = await openDataset(data)
+  const dataset = await openDataset(data, { root: flags.root, terminal: context.terminal })
   const { selected, report, shift } = await shiftsOf(over, await selectSplit(dataset, flags.split, flags.classes))
   const images = moved(selected, report)
   const order = images.map((_, i) => i).sort((a, b) => (images[b]?.shift ?? 0) - (images[a]?.shift ?? 0) || a - b)

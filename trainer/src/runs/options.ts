@@ -4,6 +4,7 @@
  */
 import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
+import { ROOT } from '../datasets/root.ts'
 import { TrainError } from '../errors.ts'
 import { CACHE } from '../feature-cache.ts'
 import { LOGS } from '../logs/flags.ts'
@@ -14,10 +15,11 @@ import { TEMPLATES } from '../templates.ts'
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
 export const SOURCE = {
   data: z.string().meta({
-    description: 'Data set: the name of an embedded or imported one, or a folder',
+    description: 'Data set: the name of an embedded, an imported or one of the papers, or a path',
     value: 'NAME|DIR',
     short: 'd',
   }),
+  ...ROOT,
   model: z
     .string()
     .default(DEFAULT_MODEL)
@@ -28,7 +30,7 @@ export const SOURCE = {
 const positive = z.number().int().min(1)
 const share = z.number().min(0)
 
-export const METHODS = ['zero-shot', 'coop', 'cocoop'] as const
+export const METHODS = ['zero-shot', 'linear-probe', 'coop', 'cocoop'] as const
 
 export const TRAIN = z.object({
   ...SOURCE,
@@ -78,6 +80,11 @@ export const TRAIN = z.object({
     description:
       'zero-shot: named set of templates, file with one on each line, or text with {} (default "a photo of a {}.")',
   }),
+  probe_c: z
+    .number()
+    .positive()
+    .optional()
+    .meta({ description: 'linear-probe: inverse strength of its regularisation (default: searched on the val split)' }),
   allow_fewer: z
     .boolean()
     .default(false)
@@ -125,6 +132,8 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   const zeroShot = flags.method === 'zero-shot'
   if (flags.templates.length > 0 && !zeroShot)
     throw excludes('--templates', `--method ${flags.method}`, 'Learned prompts start from --ctx-init.')
+  if (flags.probe_c !== undefined && flags.method !== 'linear-probe')
+    throw excludes('--probe-c', `--method ${flags.method}`, 'It is the strength of a linear probe.')
   if (cocoop && flags.csc) throw excludes('--csc', '--method cocoop', 'Class-specific context is a choice of coop.')
   if (cocoop && flags.class_token_position !== 'end') {
     throw excludes(
