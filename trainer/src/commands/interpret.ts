@@ -3,6 +3,7 @@ import { type BundleMetadata, type NativeModel, type NearToken, nativeEngine, ty
 import { z } from 'zod'
 import { findBundle } from '../bundle-source.ts'
 import { type Context, defineCommand } from '../command.ts'
+import { peekOf } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
 import { TrainError } from '../errors.ts'
 import { CACHE, FeatureCache } from '../feature-cache.ts'
@@ -113,7 +114,9 @@ interface Over {
 /** The tokens near the vectors of each named image. */
 async function ofImages(over: Over) {
   const listed = await listImages(over.flags.images)
-  const items = listed.map(({ path, read }) => ({ path, read, label: 0, classname: '', source: path }))
+  const items = listed.map(({ path, read }) => {
+    return { path, read, peek: async () => peekOf(await read()), label: 0, classname: '', source: path }
+  })
   const { selected, report, shift } = await shiftsOf(over, { classnames: [], items, labels: [] })
   return await nearEach(
     over,
