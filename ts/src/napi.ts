@@ -18,6 +18,7 @@ import {
   parseJson,
   type Tower,
   TrainPlan,
+  TrainPosition,
   type TrainSpec,
   type ViewSpec,
 } from './schemas.ts'
@@ -32,8 +33,27 @@ export interface Progress {
   images: number
 }
 
+/** What a rank's share of a batch adds to its step; `images` of them, of which `correct` were classified right before it. */
+export interface Part {
+  /** (parameters) of the sum of the images' losses, divided by the size of the whole batch. */
+  gradient: Float32Array
+  /** That sum, divided by the same, nats. */
+  loss: number
+  correct: number
+  images: number
+}
+
+/** One step is done; `report` after an epoch's last. */
+export interface Applied {
+  progress: Progress
+  report: EpochReport | null
+}
+
 export interface RawTrainer {
   readonly plan: string
+  readonly position: string
+  part(rank: number, world: number, cancel?: RawCancel): Promise<Part>
+  apply(gradient: Float32Array, loss: number, correct: number): Promise<{ progress: Progress; report?: string }>
   epoch(onProgress: (event: Progress) => void, cancel?: RawCancel): Promise<string>
   state(): Uint8Array
   restore(state: Uint8Array): void
@@ -315,7 +335,11 @@ export class OnnxExport {
   }
 }
 
-/** Learns prompts epoch by epoch; its state can be saved after any epoch and continued from bit for bit. */
+/**
+ * Learns prompts epoch by epoch; its state can be saved after any epoch and continued from bit for bit. Training throws
+ * `diverged` where the loss, or what would be learned, is not finite or explodes: then the trainer stands at the last state
+ * whose loss was good, and `position` says where that is.
+ */
 export class Trainer {
   readonly plan: TrainPlan
   readonly #raw: RawTrainer
@@ -331,6 +355,30 @@ export class Trainer {
   async epoch(onProgress: (event: Progress) => void, { signal }: CallOptions = {}): Promise<EpochReport> {
     const json = await this.#call(signal, (cancel) => this.#raw.epoch(onProgress, cancel))
     return parseJson(EpochReport, json, 'epoch report', 'internal')
+  }
+
+  /** Epochs that are done, and steps of the current one. */
+  get position(): TrainPosition {
+    const json = this.#call.sync(() => this.#raw.position)
+    return parseJson(TrainPosition, json, 'training position', 'internal')
+  }
+
+  /**
+   * What the share of `rank`, one of `world`, adds to the next step: consecutive images of the batch, none for ranks beyond its
+   * size. Nothing that is learned changes. The ranks' parts, summed in their order, are what each of them gives to
+   * {@link apply}; one part of one rank makes the step that {@link epoch} makes, bit for bit.
+   */
+  async part(rank: number, world: number, { signal }: CallOptions = {}): Promise<Part> {
+    return await this.#call(signal, (cancel) => this.#raw.part(rank, world, cancel))
+  }
+
+  /** One step with the sum of all ranks' parts. */
+  async apply({ gradient, loss, correct }: Omit<Part, 'images'>): Promise<Applied> {
+    const { progress, report } = await this.#call(undefined, () => this.#raw.apply(gradient, loss, correct))
+    return {
+      progress,
+      report: report === undefined ? null : parseJson(EpochReport, report, 'epoch report', 'internal'),
+    }
   }
 
   /** A checkpoint: parameters, momentum and position. */

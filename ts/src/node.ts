@@ -16,10 +16,12 @@ import { WasmEngine, wasmBuild } from './wasm.ts'
 export * from './common.ts'
 export type { LinearProbe, LinearProbeFit, LinearProbeProblem } from './linear-probe.ts'
 export {
+  type Applied,
   type ModelPaths,
   NativeEngine,
   NativeModel,
   OnnxExport,
+  type Part,
   type Progress,
   type PromptVectors,
   Trainer,

@@ -231,6 +231,9 @@ export const TrainPlan = z.strictObject({
 })
 export type TrainPlan = z.infer<typeof TrainPlan>
 
+export const TrainPosition = z.strictObject({ epoch: count, batch: count })
+export type TrainPosition = z.infer<typeof TrainPosition>
+
 export const EpochReport = z.strictObject({
   epoch: count,
   loss: z.number(),

@@ -42,6 +42,17 @@ test('base-to-new: rows are data sets and their average, columns base, new and H
   expect(again.tables).toEqual(first.tables)
 })
 
+test('a preset is for the runs of its method, and goes before what the protocol begins with', async () => {
+  const presets = ['--preset', 'rn50', '--preset', 'vit_b16_c4_ep10_batch1', '--option', 'any_backbone=true']
+  const args = ['base-to-new', '--data', 'colours', '--shots', '2', '--seed', '1', ...presets, '--dry-run']
+  const { jobs } = await home.json<{ jobs: { options: Record<string, unknown> }[] }>(...args, '--out', 'presets')
+  const of = (method: string) => jobs.find(({ options }) => options.method === method)?.options
+  expect(of('coop')).toMatchObject({ preset: 'rn50', epochs: 200 })
+  expect(of('coop')).not.toHaveProperty('ctx_init') // 16 random tokens, the default of train
+  expect(of('cocoop')).toMatchObject({ preset: 'vit_b16_c4_ep10_batch1', ctx_init: '' })
+  expect(of('zero-shot')).not.toHaveProperty('preset')
+})
+
 test('transfer: a column for the source, one for each target, and their average', async () => {
   const args = ['--source', 'colours', '--data', 'shades', '--shots', '2', '--method', 'zero-shot,coop', ...TINY]
   const cross = await home.json<Document>('cross-dataset', ...args, '--out', 'cross')

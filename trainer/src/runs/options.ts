@@ -120,6 +120,13 @@ export type TrainOptions = Omit<
   print_freq: number
 }
 
+/** @throws TrainError `usage` where no data set is named */
+export function requireData({ data }: TrainFlags): string {
+  if (data === undefined)
+    throw new TrainError('usage', '--data is missing', '`cocoop-train dataset list` names the data sets.')
+  return data
+}
+
 /**
  * Fills in the defaults that depend on the method.
  * @param dataset the data set's name
