@@ -10,7 +10,9 @@ import {
   type ConversionTarget,
   ConvertedModel,
   EpochReport,
+  type ImportSpec,
   ModelReport,
+  NearToken,
   OnnxFile,
   type OnnxSpec,
   parseJson,
@@ -79,8 +81,22 @@ export interface RawNativeModel extends RawModel {
     cancel?: RawCancel,
     normalized?: boolean,
   ): Promise<{ features: Float32Array; bad: string }>
+  nearestTokens(vectors: Float32Array, k: number): Promise<string>
+  promptVectors(bundle: Uint8Array, image_features?: Float32Array): Promise<PromptVectors>
+  importCheckpoint(checkpoint: Uint8Array, spec: string): Promise<Uint8Array>
+  exportCheckpoint(bundle: Uint8Array, epoch: number): Promise<Uint8Array>
   embedViews(images: Uint8Array[], spec: string, cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
   trainer(spec: string, images: Uint8Array[], labels: Uint32Array, features?: Float32Array): Promise<RawTrainer>
+}
+/** The vectors of a prompt. */
+export interface PromptVectors {
+  /** (n_ctx, dim), or (n_cls, n_ctx, dim) where each class has its own (`csc`). */
+  ctx: Float32Array
+  n_ctx: number
+  dim: number
+  csc: boolean
+  /** (n, dim): what the Meta-Net adds to every vector for each image; empty without one. */
+  shift: Float32Array
 }
 /** The addon's exports. */
 export interface Addon extends RawDoor {
@@ -215,6 +231,46 @@ export class NativeModel extends DoorModel<RawNativeModel> {
   async exportOnnx(spec: OnnxSpec, bundle?: Uint8Array): Promise<OnnxExport> {
     const raw = await this.call(undefined, () => this.handle.raw.exportOnnx(JSON.stringify(spec), bundle))
     return new OnnxExport(raw, this.call)
+  }
+
+  /**
+   * For each of `vectors` (n, text width) the `k` nearest tokens of the model's own table, nearest first, by Euclidean distance
+   * between embeddings; tokens that a sparse table does not hold are left out.
+   */
+  async nearestTokens(vectors: Float32Array, k: number, { signal }: CallOptions = {}): Promise<NearToken[][]> {
+    const json = await this.call(signal, () => this.handle.raw.nearestTokens(vectors, k))
+    return parseJson(NearToken.array().array(), json, 'nearest tokens', 'internal')
+  }
+
+  /**
+   * What a bundle of this model learned, and how its Meta-Net shifts it for each of `image_features` (n, embed_dim), L2-normalised.
+   * @throws CocoopError `bad_bundle` where nothing was learned, `model_mismatch`, `bad_shape`
+   */
+  async promptVectors(
+    bundle: Uint8Array,
+    image_features?: Float32Array,
+    { signal }: CallOptions = {},
+  ): Promise<PromptVectors> {
+    return await this.call(signal, () => this.handle.raw.promptVectors(bundle, image_features))
+  }
+
+  /**
+   * The bundle of a checkpoint of the original CoOp or CoCoOp (`prompt_learner/model.pth.tar-N`); nothing in the file is executed.
+   * @throws CocoopError `bad_checkpoint` for another file, or one that was learned on another backbone; `bad_classes` for class names
+   * that are not those it was learned with; `bad_shape`, `missing_tensor`, `not_finite`
+   */
+  async importCheckpoint(
+    checkpoint: Uint8Array,
+    { classnames, ctx_init, ...spec }: ImportSpec,
+    { signal }: CallOptions = {},
+  ): Promise<Bytes> {
+    const json = JSON.stringify({ classnames: classnames ?? null, ctx_init: ctx_init ?? null, ...spec })
+    return (await this.call(signal, () => this.handle.raw.importCheckpoint(checkpoint, json))) as Bytes
+  }
+
+  /** The checkpoint that the originals would have saved of a bundle after `epoch` epochs, without the optimiser's state. */
+  async exportCheckpoint(bundle: Uint8Array, epoch: number, { signal }: CallOptions = {}): Promise<Bytes> {
+    return (await this.call(signal, () => this.handle.raw.exportCheckpoint(bundle, epoch))) as Bytes
   }
 
   /**

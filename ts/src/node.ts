@@ -23,6 +23,7 @@ export {
   OnnxExport,
   type Part,
   type Progress,
+  type PromptVectors,
   Trainer,
 } from './napi.ts'
 export { FsStore } from './stores/fs.ts'

@@ -11,6 +11,7 @@ mod job;
 mod linear_probe;
 mod mapped;
 mod pack;
+mod prompts;
 
 use cocoop_core::bundle::Bundle;
 use cocoop_core::classifier;

@@ -1,6 +1,7 @@
 /** The protocols as processes on a tiny data set: the shapes of their tables, and that a second time nothing is run. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { beforeAll, expect, test, vi } from 'vitest'
+import { writeMiniature } from '../../../test/support/papers.ts'
 import { Home, makeColours } from '../testing/cli.ts'
 
 vi.setConfig({ testTimeout: 180_000 })
@@ -134,18 +135,28 @@ test('a run that fails leaves its cells empty, and the exit code says so', async
   expect(stderr).toContain('2 of 6 jobs failed')
 })
 
-test('--published prints the figures of the papers, marked as such, for their data sets only', async () => {
-  const args = [
-    'few-shot',
+test('--published prints the figures of the papers, marked as such, for their data sets only; --root says where those lie', async () => {
+  await writeMiniature(home.file('papers'), 'eurosat')
+  const args = ['--method', 'zero-shot', '--published']
+  const none = await home.run('base-to-new', '--data', 'colours', ...args, '--out', 'published')
+  expect(none.stdout).toContain('The papers have no figures for these data sets.')
+  const { code, stdout } = await home.run(
+    'base-to-new',
     '--data',
-    'colours',
-    '--method',
-    'zero-shot',
-    '--shots',
-    '1',
-    '--published',
+    'eurosat',
+    '--root',
+    'papers',
+    ...args,
     '--out',
-    'published',
-  ]
-  expect((await home.run(...args)).stdout).toContain('The papers have no figures for these data sets.')
+    'papers-b2n',
+  )
+  expect([code, stdout]).toEqual([
+    0,
+    expect.stringMatching(/Published \(CoCoOp, Table 1[\s\S]*\neurosat +56\.48 +64\.05 +60\.03$/m),
+  ])
+  // The set's own template, and the place of the data in the job but not in its name.
+  const [run = ''] = readdirSync(home.file('papers-b2n/eurosat'))
+  expect(run).toMatch(/^zero-shot-base-templatesdataset_eurosat~[0-9a-f]{6}$/)
+  const job = JSON.parse(readFileSync(home.file('papers-b2n/eurosat', run, 'job.json'), 'utf8')) as { options: unknown }
+  expect(job.options).toMatchObject({ root: home.file('papers'), templates: ['dataset:eurosat'] })
 })

@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../command.ts'
+import { ROOT } from '../datasets/root.ts'
 import { TrainError } from '../errors.ts'
 import { chooseExecutor, EXECUTOR } from '../executors/choose.ts'
 import { toJson, writeDurably } from '../files.ts'
@@ -74,6 +75,7 @@ export const STUDY = {
   per_seed: z.boolean().default(false).meta({ description: 'Print each seed, too; the files hold them always' }),
   dry_run: z.boolean().default(false).meta({ description: 'List the runs and what is done of them; run nothing' }),
   fail_fast: z.boolean().default(false).meta({ description: 'Stop all at the first run that fails' }),
+  ...ROOT,
   ...EXECUTOR,
 }
 export type StudyFlags = z.output<z.ZodObject<typeof STUDY>> & { out: string }
@@ -123,8 +125,8 @@ export class Study {
     this.#overrides = flags.option.map(parseOverride)
   }
 
-  static async create(flags: StudyFlags): Promise<Study> {
-    return new Study(flags, await Planner.create())
+  static async create(flags: StudyFlags, { terminal }: Pick<Context, 'terminal'>): Promise<Study> {
+    return new Study(flags, await Planner.create({ root: flags.root, terminal }))
   }
 
   /**

@@ -174,6 +174,16 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   }
 }
 
+/** Whether what a run makes serves its own classes only. */
+export function isBound({ method, csc }: Pick<TrainFlags, 'method' | 'csc'>): boolean {
+  return csc || method === 'linear-probe'
+}
+
+/** On which classes of its data set a run is tested: after base ones also on the new ones, where it can serve them. */
+export function testedClasses(options: Pick<TrainFlags, 'method' | 'classes' | 'csc'>): TrainFlags['classes'][] {
+  return options.classes === 'base' && !isBound(options) ? ['base', 'new'] : [options.classes]
+}
+
 /** What the engine wants to know of them. */
 const ENGINE = [
   'n_ctx',

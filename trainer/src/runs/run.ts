@@ -27,7 +27,7 @@ import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
 import { linearProbe } from './linear-probe.ts'
 import type { Method, Outcome, Work } from './method.ts'
-import { requireData, resolve, type TrainFlags, type TrainOptions } from './options.ts'
+import { requireData, resolve, type TrainFlags, type TrainOptions, testedClasses } from './options.ts'
 import { prompts } from './prompts.ts'
 import { finishedRun, type RunResult } from './result.ts'
 import { test } from './test.ts'
@@ -166,11 +166,6 @@ function tested({ dataset, options, context }: Work): Classes[] {
     return []
   }
   return testedClasses(options)
-}
-
-function testedClasses({ method, classes, csc }: TrainOptions): Classes[] {
-  const bound = csc || method === 'linear-probe'
-  return classes === 'base' && !bound ? ['base', 'new'] : [classes]
 }
 
 function defaultFolder({ method, shots, classes, seed }: TrainFlags, dataset: string): string {

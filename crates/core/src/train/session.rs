@@ -7,14 +7,14 @@ use super::spec::{Method, TrainSpec};
 use super::state::{Position, State};
 use super::step::{self, Step};
 use super::views::{Source, VIEWS_AT_A_TIME};
-use crate::bundle::{self, Bundle, Metadata, ModelId, Prompt, f32_bytes};
-use crate::classifier::with_probe;
+use crate::bundle::{self, Metadata, ModelId, Prompt, f32_bytes};
+use crate::classifier::learned_bundle;
 use crate::input::tokenizer;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::text::TokenTable;
 use crate::ops::{Cpu, Ops};
-use crate::prompt::learned::{Learned, text_features};
+use crate::prompt::learned::Learned;
 use crate::prompt::learner::{Learner, MetaNet};
 use crate::prompt::trie::Sharing;
 use crate::random::{Purpose, Random};
@@ -447,7 +447,7 @@ impl<O: Ops> Session<O> {
 
     /// The bundle of what is learned so far.
     /// # Errors
-    /// Of [`with_probe`]; never for a run that has not diverged.
+    /// Of [`learned_bundle`]; never for a run that has not diverged.
     pub fn bundle(&self, about: About) -> Result<Vec<u8>> {
         let (spec, learner, config) = (&self.spec, &self.learned.learner, &self.clip.config);
         let conditional = self.learned.conditional();
@@ -471,16 +471,7 @@ impl<O: Ops> Session<O> {
             training: about.training,
             metrics: about.metrics,
         };
-        let text_features = if conditional {
-            None
-        } else {
-            let (names, position) = (&spec.classnames, spec.class_token_position);
-            let tokens = Some(&self.tokens);
-            Some(text_features(&self.clip, learner.clone(), names, position, tokens)?)
-        };
-        let (learner, tokens) = (Some(learner.clone()), Some(self.tokens.clone()));
-        let bundle = Bundle { metadata, learner, text_features, tokens, probe_logits: Vec::new() };
-        with_probe(&self.clip, bundle)?.write()
+        learned_bundle(&self.clip, metadata, learner.clone())?.write()
     }
 }
 
