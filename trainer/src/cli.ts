@@ -12,6 +12,7 @@ import { exportOnnx } from './commands/export-onnx.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
 import { publish } from './commands/publish.ts'
+import { report } from './commands/report.ts'
 import { score } from './commands/score.ts'
 import { search } from './commands/search.ts'
 import { templates } from './commands/templates.ts'
@@ -27,6 +28,7 @@ const COMMANDS: readonly Command[] = [
   train,
   evaluate,
   zeroShot,
+  report,
   templates,
   embed,
   score,
@@ -103,7 +105,7 @@ function find(word: string): Command {
   throw new TrainError('usage', `unknown command "${word}"`, near && `Did you mean \`cocoop-train ${near}\`?`)
 }
 
-function report(error: unknown): number {
+function tell(error: unknown): number {
   const { code, message, hint, exit } = problemOf(error)
   if (process.argv.includes('--json')) say(JSON.stringify({ error: { code, message, hint } }, null, 2))
   const lines = [`error: ${message}`, `code:  ${code}`, ...(hint === '' ? [] : [`do:    ${hint}`])]
@@ -123,5 +125,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) =>
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
-  process.exitCode = report(error)
+  process.exitCode = tell(error)
 }
