@@ -134,7 +134,7 @@ test('with --json an error is a document too', async () => {
 })
 
 test('a run leaves what it says, and is not overwritten', async () => {
-  const names = ['bundle.safetensors', 'checkpoints', 'config.json', 'log.txt', 'metrics.jsonl', 'result.json']
+  const names = ['bundle.safetensors', 'checkpoints', 'config.json', 'log.txt', 'metrics.jsonl', 'result.json', 'tests']
   expect(readdirSync(join(home, 'whole')).sort()).toEqual(names)
   expect(readdirSync(join(home, 'whole/checkpoints'))).toHaveLength(2)
   expect(JSON.parse(readFileSync(join(home, 'whole/config.json'), 'utf8'))).toMatchObject({
@@ -158,6 +158,43 @@ test('a run leaves what it says, and is not overwritten', async () => {
     stderr: expect.stringContaining('whole is finished'),
   })
 })
+
+test('the test of a run leaves its figures and a line for each image', async () => {
+  const file = (name: string) => readFileSync(join(home, 'whole/tests', name), 'utf8')
+  const test = JSON.parse(file('colours-all.json')) as { correct: number; accuracy: number; classnames: string[] }
+  expect(test).toMatchObject({
+    data: 'colours',
+    classes: 'all',
+    split: 'test',
+    n_cls: 4,
+    total: 16,
+    classnames: CLASSES,
+  })
+  const lines = file('colours-all.jsonl')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<'label' | 'predicted' | 'prob' | 'prob_label', number>)
+  expect(lines).toHaveLength(16)
+  expect(lines.filter(({ label, predicted }) => label === predicted)).toHaveLength(test.correct)
+  expect(test.accuracy).toBe((100 * test.correct) / 16)
+  expect(lines.every(({ prob, prob_label }) => prob >= prob_label && prob <= 1)).toBe(true)
+  const { metrics } = JSON.parse(readFileSync(join(home, 'whole/result.json'), 'utf8')) as { metrics: object }
+  expect(metrics).toMatchObject({ all: { total: 16, correct: test.correct } })
+})
+
+test('zero-shot CLIP is a run, too: its templates, tests and bundle', async () => {
+  const args = ['train', '--data', data, '--method', 'zero-shot', '--classes', 'base', '--out', 'zero-run']
+  const template = ['--templates', 'a photo of a thing on a {} background.']
+  expect(await run(...args, ...template)).toMatchObject({ code: 0, stdout: expect.stringMatching(/H\s+[\d.]+%/) })
+  const result = JSON.parse(readFileSync(join(home, 'zero-run/result.json'), 'utf8')) as { metrics: { base: object } }
+  const evaluated = await run('eval', '--bundle', 'zero-run', '--data', data, '--json')
+  const { total, correct, accuracy, ece } = JSON.parse(evaluated.stdout) as Record<string, number>
+  expect(result.metrics.base).toMatchObject({ total, correct, accuracy, ece })
+  expect(await run(...args, '--method', 'coop', '--out', 'never', ...template)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--templates does not go with --method coop'),
+  })
+}, 60_000)
 
 test('the same command gives the same bytes, and config.json repeats it', async () => {
   expect(await run('train', '--config', 'whole/config.json', '--out', 'again')).toMatchObject({ code: 0 })

@@ -24,7 +24,7 @@ export interface Bad {
   message: string
 }
 
-/** Selected images with their features, (n, embed_dim), L2-normalised. */
+/** Selected images with their features, (n, embed_dim). */
 export interface Embedded extends Selected {
   features: Float32Array
 }

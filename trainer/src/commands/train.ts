@@ -6,7 +6,7 @@ import { runTraining } from '../runs/run.ts'
 
 export const train = defineCommand({
   name: 'train',
-  summary: 'Learn prompts (CoOp, CoCoOp) from a few images per class',
+  summary: 'Learn prompts (CoOp, CoCoOp) from a few images per class, or run what they are compared with',
   details: [
     "Defaults are the original trainers'. The run's folder holds config.json, log.txt, metrics.jsonl, checkpoints/, result.json and",
     'bundle.safetensors. Ctrl-C stops within one batch and saves a checkpoint; --resume goes on to the same bits, also after a crash.',
@@ -21,7 +21,8 @@ export const train = defineCommand({
   run: async (flags, context) => {
     const result = await runTraining(flags, context)
     if (Object.keys(result.metrics).length > 0) context.print(figuresTable(result.metrics))
-    context.print(`bundle ${result.bundle.path} (${result.bundle.sha256.slice(0, 12)})`)
+    for (const [what, made] of [['bundle', result.bundle] as const, ['linear probe', result.probe] as const])
+      if (made !== undefined) context.print(`${what} ${made.path} (${made.sha256.slice(0, 12)})`)
     return result
   },
 })

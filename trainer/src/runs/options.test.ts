@@ -21,6 +21,7 @@ test("CoCoOp's defaults are the original's", () => {
     augment: 'crop-flip',
     shots: 16,
     name: 'my-set-cocoop',
+    templates: [],
   })
 })
 
@@ -48,6 +49,7 @@ test.each([
   [{ csc: true }, '--csc does not go with --method cocoop'],
   [{ class_token_position: 'front' }, '--class-token-position front does not go with --method cocoop'],
   [{ method: 'coop', csc: true, ctx_init: 'a photo of a' }, '--csc does not go with --ctx-init'],
+  [{ templates: ['simple'] }, '--templates does not go with --method cocoop'],
   [{ method: 'coop', n_ctx: 3, ctx_init: 'a photo of a' }, '--n-ctx 3 does not go with --ctx-init'],
 ])('%j is refused', (flags, message) => {
   expect(() => from(flags)).toThrow(

@@ -1,11 +1,13 @@
 /**
- * The options of a training run and their defaults, which are the original trainers': CoOp (Zhou et al. 2022a, COOP.md) and
+ * The options of a run and their defaults, which are the original trainers': CoOp (Zhou et al. 2022a, COOP.md) and
  * CoCoOp (Zhou et al. 2022b, its `vit_b16_c4_ep10_batch1_ctxv1`), with momentum and weight decay from Dassl.
  */
 import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
+import { CACHE } from '../feature-cache.ts'
 import { DEFAULT_MODEL } from '../models.ts'
+import { TEMPLATES } from '../templates.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
 export const SOURCE = {
@@ -24,10 +26,15 @@ export const SOURCE = {
 const positive = z.number().int().min(1)
 const share = z.number().min(0)
 
+export const METHODS = ['zero-shot', 'coop', 'cocoop'] as const
+
 export const TRAIN = z.object({
   ...SOURCE,
   data: SOURCE.data.optional(), // --resume knows it
-  method: z.enum(['coop', 'cocoop']).default('cocoop').meta({ description: 'Which prompts to learn' }),
+  method: z
+    .enum(METHODS)
+    .default('cocoop')
+    .meta({ description: 'Which prompts to learn; or none, by templates; or a linear probe' }),
   shots: z.number().int().min(0).default(16).meta({ description: 'Training images per class; 0 takes all' }),
   classes: z
     .enum(['all', 'base', 'new'])
@@ -58,6 +65,11 @@ export const TRAIN = z.object({
     .enum(['crop-flip', 'none'])
     .default('crop-flip')
     .meta({ description: 'Random resized crop and flip, or the whole picture' }),
+  templates: TEMPLATES.templates.meta({
+    ...TEMPLATES.templates.meta(),
+    description:
+      'zero-shot: named set of templates, file with one on each line, or text with {} (default "a photo of a {}.")',
+  }),
   allow_fewer: z
     .boolean()
     .default(false)
@@ -68,6 +80,7 @@ export const TRAIN = z.object({
     value: 'DIR',
     short: 'o',
   }),
+  ...CACHE,
   resume: z
     .boolean()
     .default(false)
@@ -78,7 +91,7 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
 > & {
   data: string
   n_ctx: number
@@ -96,8 +109,11 @@ export type TrainOptions = Omit<
  * @throws TrainError `usage` for flags that exclude each other
  */
 export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: string) => number): TrainOptions {
-  const { out: _out, resume: _resume, ...options } = flags
+  const { out: _out, resume: _resume, cache: _cache, ...options } = flags
   const cocoop = flags.method === 'cocoop'
+  const zeroShot = flags.method === 'zero-shot'
+  if (flags.templates.length > 0 && !zeroShot)
+    throw excludes('--templates', `--method ${flags.method}`, 'Learned prompts start from --ctx-init.')
   if (cocoop && flags.csc) throw excludes('--csc', '--method cocoop', 'Class-specific context is a choice of coop.')
   if (cocoop && flags.class_token_position !== 'end') {
     throw excludes(
@@ -118,6 +134,7 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   return {
     ...options,
     data: flags.data ?? dataset,
+    templates: zeroShot && flags.templates.length === 0 ? ['simple'] : flags.templates,
     n_ctx,
     ctx_init,
     epochs: flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots)),
@@ -126,41 +143,27 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   }
 }
 
-/** The engine's form of the options. */
+/** What the engine wants to know of them. */
+const ENGINE = [
+  'n_ctx',
+  'csc',
+  'class_token_position',
+  'epochs',
+  'batch_size',
+  'lr',
+  'momentum',
+  'weight_decay',
+  'warmup_epochs',
+  'warmup_lr',
+  'augment',
+  'seed',
+] as const satisfies readonly (keyof TrainOptions & keyof TrainSpec)[]
+
+/** The engine's form of the options of `coop` and `cocoop`. */
 export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpec {
-  const {
-    method,
-    n_ctx,
-    csc,
-    class_token_position,
-    epochs,
-    batch_size,
-    lr,
-    momentum,
-    weight_decay,
-    warmup_epochs,
-    warmup_lr,
-    augment,
-    seed,
-  } = options
-  const ctx_init = options.ctx_init === '' ? null : options.ctx_init
-  return {
-    method,
-    classnames,
-    n_ctx,
-    ctx_init,
-    csc,
-    class_token_position,
-    epochs,
-    batch_size,
-    lr,
-    momentum,
-    weight_decay,
-    warmup_epochs,
-    warmup_lr,
-    augment,
-    seed,
-  }
+  const same = Object.fromEntries(ENGINE.map((key) => [key, options[key]])) as Pick<TrainSpec, (typeof ENGINE)[number]>
+  const method = options.method === 'cocoop' ? 'cocoop' : 'coop'
+  return { method, classnames, ctx_init: options.ctx_init === '' ? null : options.ctx_init, ...same }
 }
 
 /** Any text as a bundle's name: a key of the store and a part of a URL. */

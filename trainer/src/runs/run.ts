@@ -1,46 +1,38 @@
 /**
- * One training run from its flags to its bundle. Whatever stops it, --resume goes on to the same final bits:
- * the engine's state is saved at each epoch's end and on Ctrl-C, and all else follows from config.json and the data.
+ * One run from its flags to its result: images, method, tests, and the file that is served. Whatever stops it, --resume goes on to the
+ * same final bits: the engine's state is saved at each epoch's end and on Ctrl-C, and all else follows from config.json and the data.
  */
 import { join } from 'node:path'
-import { type EngineModel, type NativeModel, nativeEngine, type Trainer } from 'cocoop/node'
+import { nativeEngine } from 'cocoop/node'
 import type { Context } from '../command.ts'
 import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
 import { codeOf, TrainError } from '../errors.ts'
-import { evaluateBundle, type Figures, figures, harmonic } from '../evaluate.ts'
-import { readJson, sha256, writeDurably } from '../files.ts'
-import { embedAll, type ReadOptions, readAll } from '../images.ts'
+import { type Figures, harmonic } from '../evaluate.ts'
+import { FeatureCache } from '../feature-cache.ts'
+import { sha256, writeDurably } from '../files.ts'
+import { type ReadOptions, readAll } from '../images.ts'
 import { openModel } from '../models.ts'
-import { type Classes, fingerprint, selectShots, selectSplit } from '../select.ts'
+import { type Classes, fingerprint, selectClasses, selectShots } from '../select.ts'
 import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
-import { type Learned, learn, resumeHint } from './learn.ts'
-import { resolve, type TrainFlags, type TrainOptions, trainSpec } from './options.ts'
+import { resumeHint } from './learn.ts'
+import type { Method, Outcome, Work } from './method.ts'
+import { resolve, type TrainFlags, type TrainOptions } from './options.ts'
+import { prompts } from './prompts.ts'
+import { finishedRun, type RunResult } from './result.ts'
+import { test } from './test.ts'
+import { zeroShot } from './zero-shot.ts'
 
-/** result.json. `metrics` are on the test split: of the trained classes, and after training on the base ones of the new ones too. */
-export interface RunResult {
-  run: string
-  bundle: { path: string; sha256: string; name: string }
-  metrics: Record<string, Figures>
-  /** Harmonic mean of base and new accuracy, where both were measured. */
-  h: number | null
-  /** The last epoch's. */
-  loss: number
-  steps: number
-  /** Of the part of the run that this process did. */
-  seconds: number
-  images_per_second: number
-}
-
-/** A finished run's result, or `undefined`. */
-export async function finishedRun(folder: string): Promise<RunResult | undefined> {
-  return (await readJson(join(folder, 'result.json'))) as RunResult | undefined
+const METHODS: Record<TrainOptions['method'], Method> = {
+  'zero-shot': zeroShot,
+  coop: prompts,
+  cocoop: prompts,
 }
 
 /**
- * Trains as `flags` say, or goes on with the run that they name.
+ * Does what `flags` say, or goes on with the run that they name.
  * @throws TrainError `exists`, `locked`, `not_found`, `cancelled` (with what to type to go on), `no_space`, and the words of bad data.
  */
 export async function runTraining(flags: TrainFlags, context: Context): Promise<RunResult> {
@@ -60,9 +52,9 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model
-    const shots = await selectShots(dataset, { ...options, allowFewer: options.allow_fewer })
+    const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal })
     const reading: ReadOptions = { terminal, signal, skipBad: options.skip_bad }
-    const data = await readAll(model, shots, reading)
+    const data = await trainingImages(dataset, options, (shots) => readAll(model, shots, reading))
     const config: Config = {
       version: VERSION,
       options,
@@ -79,14 +71,8 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     terminal.log(
       `${options.method} on ${dataset.name}: ${data.classnames.length} ${options.classes === 'all' ? '' : `${options.classes} `}classes, ${data.items.length} images, model ${opened.id}, run ${folder}`,
     )
-    const trainer = await model.trainer(
-      trainSpec(options, data.classnames),
-      data.images,
-      Uint32Array.from(data.labels),
-      { signal },
-    )
-    const learned = await learn(trainer, run, context)
-    return await finish({ run, trainer, model, dataset, options, config, learned, reading })
+    const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading }
+    return await finish(work, await METHODS[options.method](work))
   } catch (cause) {
     const begun = (await run.readJson('config.json')) !== undefined
     if (codeOf(cause) !== 'cancelled' || cause instanceof TrainError || !begun) throw cause
@@ -97,75 +83,48 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
   }
 }
 
-interface Finish {
-  run: RunFolder
-  trainer: Trainer
-  model: NativeModel
-  dataset: Dataset
-  options: TrainOptions
-  config: Config
-  learned: Learned
-  reading: ReadOptions
+/** What is learned from. Zero-shot prompts want class names only, so that a set without training images does. */
+async function trainingImages(
+  dataset: Dataset,
+  options: TrainOptions,
+  read: (shots: Awaited<ReturnType<typeof selectShots>>) => Promise<Work['data']>,
+): Promise<Work['data']> {
+  if (options.method !== 'zero-shot') return await read(await selectShots(dataset, options))
+  return { classnames: await selectClasses(dataset, options.classes), items: [], labels: [], images: [] }
 }
 
-/** Tests the prompts, then writes the bundle with its figures, then result.json: a run that has one is finished. */
-async function finish({ run, trainer, model, dataset, options, config, learned, reading }: Finish): Promise<RunResult> {
-  const {
-    method: _method,
-    name,
-    n_ctx: _n,
-    ctx_init: _i,
-    csc: _c,
-    class_token_position: _p,
-    data: _d,
-    model: _m,
-    skip_bad: _s,
-    allow_fewer: _a,
-    ...training
-  } = options
-  const metadata = {
-    name,
-    model_id: config.model.id,
-    training: { ...training, dataset: dataset.name, fingerprint: config.data.fingerprint, version: VERSION },
-  }
-  const metrics = await test(model, await trainer.bundle({ ...metadata, metrics: {} }), dataset, options, reading)
-  const bundle = await trainer.bundle({ ...metadata, metrics: { ...metrics } })
-  const path = run.file('bundle.safetensors')
-  await writeDurably(path, bundle)
+/** Tests, then writes the file with its figures, then result.json. */
+async function finish(work: Work, { effort, predictor, artifact }: Outcome): Promise<RunResult> {
+  const { run, options } = work
+  const metrics: Record<string, Figures> = {}
+  for (const classes of tested(work))
+    metrics[classes] = await test(run.path, work, predictor, work.dataset, classes, work.reading)
+  const { name, bytes } = await artifact({ ...metrics })
+  const path = run.file(name)
+  await writeDurably(path, bytes)
+  const { loss, steps, seconds, images } = effort
   const result: RunResult = {
     run: run.path,
-    bundle: { path, sha256: sha256(bundle), name },
+    method: options.method,
+    [name === 'probe.safetensors' ? 'probe' : 'bundle']: { path, sha256: sha256(bytes), name: options.name },
     metrics,
     h: harmonic(metrics) ?? null,
-    loss: learned.loss,
-    steps: learned.steps,
-    seconds: learned.seconds,
-    images_per_second: learned.seconds > 0 ? learned.images / learned.seconds : 0,
+    loss: Number.isNaN(loss) ? null : loss,
+    steps,
+    seconds,
+    images_per_second: seconds > 0 ? images / seconds : 0,
   }
   await run.writeJson('result.json', result)
   return result
 }
 
-/** Accuracy on the test split: of the classes that were trained, and after base classes of the new ones too. */
-async function test(
-  model: EngineModel,
-  bundle: Uint8Array,
-  dataset: Dataset,
-  options: TrainOptions,
-  reading: ReadOptions,
-): Promise<Record<string, Figures>> {
-  const metrics: Record<string, Figures> = {}
+/** On which classes a run is tested: after base ones also on the new ones, where what was made can serve other classes at all. */
+function tested({ dataset, options, context }: Work): Classes[] {
   if (dataset.test.length === 0) {
-    reading.terminal.warn(`${dataset.name} has no test images: the prompts were not tested`)
-    return metrics
+    context.terminal.warn(`${dataset.name} has no test images: nothing was tested`)
+    return []
   }
-  // Class-specific context knows no new classes.
-  const halves: Classes[] = options.classes === 'base' && !options.csc ? ['base', 'new'] : [options.classes]
-  for (const classes of halves) {
-    const data = await embedAll(model, await selectSplit(dataset, 'test', classes), reading)
-    metrics[classes] = figures(await evaluateBundle(model, bundle, data, reading))
-  }
-  return metrics
+  return options.classes === 'base' && !options.csc ? ['base', 'new'] : [options.classes]
 }
 
 function requireData({ data }: TrainFlags): string {
