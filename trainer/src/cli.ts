@@ -11,6 +11,7 @@ import { evaluate } from './commands/eval.ts'
 import { exportOnnx } from './commands/export-onnx.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
+import { predict } from './commands/predict.ts'
 import { publish } from './commands/publish.ts'
 import { report } from './commands/report.ts'
 import { score } from './commands/score.ts'
@@ -28,6 +29,7 @@ const COMMANDS: readonly Command[] = [
   train,
   evaluate,
   zeroShot,
+  predict,
   report,
   templates,
   embed,

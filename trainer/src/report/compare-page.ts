@@ -3,7 +3,7 @@ import { dirname, relative, sep } from 'node:path'
 import { byCodePoint } from '../datasets/dataset.ts'
 import { formatDuration } from '../progress.ts'
 import { barPlot, curvePlot, type Line, lossesPlot } from './charts.ts'
-import { average, type Cell, cell, differing, type Group, groupsOf, harmonicOf } from './groups.ts'
+import { average, type Cell, cell, differing, type Group, groupsOf, harmonicOf, optionText, shotsOf } from './groups.ts'
 import { type Content, details, type Html, html, table } from './html.ts'
 import { mcNemar, wilson } from './intervals.ts'
 import { page } from './page.ts'
@@ -107,49 +107,40 @@ ${all.map(({ name, rows }) =>
 )}`
 }
 
-/** Curves over shots, for each data set and their average. */
+/** Curves over shots, for each choice of classes, each data set and their average. */
 async function fewShots(runs: readonly Run[]): Promise<Html | undefined> {
-  const lines = groupsOf(runs, ['shots']).map(({ name, runs }) => ({
-    name,
-    byShots: Map.groupBy(runs, (run) => groupsOf([run])[0]?.shots ?? 0),
-  }))
-  if (!lines.some(({ byShots }) => byShots.size > 1)) return undefined
-  const sets = dataOf(groupsOf(runs))
-  const classes = (run: Run) => String(run.config.options.classes ?? 'all')
-  const line = (name: string, byShots: Map<number, Run[]>, at: (runs: Run[]) => Cell | undefined): Line => ({
-    name,
-    points: [...byShots].flatMap(([x, runs]) => {
-      const found = at(runs)
-      return found === undefined ? [] : [{ x, value: found.value, low: found.low, high: found.high }]
-    }),
-  })
-  const own = (runs: Run[], data: string) => cell(runs, data, data, classes(runs[0] as Run))
-  const plots = sets.map((data) => ({ data, at: (runs: Run[]) => own(runs, data) }))
-  const all =
-    sets.length > 1
-      ? [
-          {
-            data: `Average over ${sets.length} data sets`,
-            at: (runs: Run[]) => average(sets.map((data) => own(runs, data))),
-          },
-          ...plots,
-        ]
-      : plots
   const figures: Html[] = []
-  for (const [i, { data, at }] of all.entries()) {
-    const drawn = lines
-      .slice(0, SERIES_COLOURS)
-      .map(({ name, byShots }) => line(name, byShots, at))
-      .filter(({ points }) => points.length > 0)
-    if (drawn.length > 0)
-      figures.push(
-        await figure(
-          curvePlot(`shots-${i}`, data, 'training images per class', drawn, `${SPREAD} 0: nothing is trained.`),
-        ),
-      )
+  for (const [classes, chosen] of Map.groupBy(runs, ({ config }) => config.options.classes)) {
+    const lines = groupsOf(chosen, ['shots', 'epochs']).map(({ name, runs }) => ({
+      name,
+      byShots: Map.groupBy(runs, shotsOf),
+    }))
+    const sets = dataOf([{ runs: chosen }])
+    const own = (runs: readonly Run[], data: string) => cell(runs, data, data, classes)
+    const plots: [string, (runs: readonly Run[]) => Cell | undefined][] = [
+      ...(sets.length > 1
+        ? [['Average', (runs: readonly Run[]) => average(sets.map((data) => own(runs, data)))] as const]
+        : []),
+      ...sets.map((data) => [data, (runs: readonly Run[]) => own(runs, data)] as const),
+    ].map(([name, at]) => [`${name}, ${classes} classes`, at])
+    for (const [name, at] of plots) {
+      const drawn = lines
+        .map(({ name, byShots }): Line => ({ name, points: [...byShots].flatMap(([x, runs]) => point(x, at(runs))) }))
+        .filter(({ points }) => points.length > 0)
+        .slice(0, SERIES_COLOURS)
+      if (!drawn.some(({ points }) => points.length > 1)) continue
+      const id = `shots-${figures.length}`
+      const note = `${SPREAD} 0: nothing is trained.`
+      figures.push(await figure(curvePlot(id, name, 'training images per class', drawn, note)))
+    }
   }
   const [first, ...rest] = figures
-  return html`${first}${rest.length > 0 && (rest.length > 3 ? details('Each data set', rest) : rest)}`
+  if (first === undefined) return undefined
+  return html`${first}${rest.length > 3 ? details('Each data set', rest) : rest}`
+}
+
+function point(x: number, found: Cell | undefined): Line['points'] {
+  return found === undefined ? [] : [{ x, value: found.value, low: found.low, high: found.high }]
 }
 
 /** What was learned on one data set, tested on others. */
@@ -311,19 +302,21 @@ ${table('Runs', columns, rows, { sortable: true, tall: true })}`
 function options(runs: readonly Run[]): Html | undefined {
   const names = differing(runs)
   if (names.length === 0) return undefined
-  const value = (run: Run, name: string) => {
-    const found = run.config.options[name]
-    return found === undefined ? '' : typeof found === 'string' ? found || '""' : JSON.stringify(found)
-  }
   if (runs.length > SERIES_COLOURS) {
-    const rows = names.map((name) => [
-      name,
-      [...new Set(runs.map((run) => value(run, name)))].sort(byCodePoint).join(', '),
-    ])
-    return table('Options that differ', [{ head: 'option' }, { head: 'values' }], rows)
+    const order = new Intl.Collator('en', { numeric: true })
+    const values = (name: string) =>
+      [...new Set(runs.map((run) => optionText(run, name)))].sort(order.compare).join(', ')
+    return table(
+      'Options that differ',
+      [{ head: 'option' }, { head: 'values' }],
+      names.map((name) => [name, values(name)]),
+    )
   }
-  const rows = names.map((name) => [name, ...runs.map((run) => value(run, name))])
-  return table('Options that differ', [{ head: 'option' }, ...runs.map((run) => ({ head: nameOf(run, runs) }))], rows)
+  return table(
+    'Options that differ',
+    [{ head: 'option' }, ...runs.map((run) => ({ head: nameOf(run, runs) }))],
+    names.map((name) => [name, ...runs.map((run) => optionText(run, name))]),
+  )
 }
 
 /** The end of a run's path that no other run's has. */

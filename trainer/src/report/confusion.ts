@@ -1,5 +1,5 @@
 /** Which classes are taken for which: counts of a test's images by true and by predicted class. */
-import type { Predicted } from './read-run.ts'
+import type { Prediction } from '../runs/test.ts'
 
 /** `count` images of class `label` were taken for `predicted`, `back` the other way round; `total` images are of `label`. */
 export interface Pair {
@@ -16,7 +16,7 @@ export class Confusion {
   readonly totals: number[]
   readonly #counts = new Map<number, number>()
 
-  constructor(images: readonly Predicted[], n_cls: number) {
+  constructor(images: readonly Prediction[], n_cls: number) {
     this.n_cls = n_cls
     this.totals = new Array<number>(n_cls).fill(0)
     for (const { label, predicted } of images) {

@@ -18,11 +18,11 @@ export function html(parts: TemplateStringsArray, ...values: Content[]): Html {
 function fill(value: Content): string {
   if (value === null || value === undefined || value === false) return ''
   if (value instanceof Html) return value.text
-  return Array.isArray(value) ? value.map(fill).join('') : escape(String(value))
+  return Array.isArray(value) ? value.map(fill).join('') : escaped(String(value))
 }
 
 /** Text as it stands between tags and in quoted attributes. What no document may hold is shown as a replacement sign. */
-export function escape(text: string): string {
+export function escaped(text: string): string {
   return (
     text
       .toWellFormed()

@@ -45,6 +45,7 @@ figcaption{font-weight:600}
 table{border-collapse:collapse;font-size:.9rem}
 caption{text-align:left;font-size:.85rem;padding-bottom:.25rem}
 th,td{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top;font-weight:400}
+tbody th{min-width:6.5rem}
 thead th{font-weight:600;background:var(--paper);position:sticky;top:0}
 th.number,td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:0;cursor:pointer;text-decoration:underline dotted}

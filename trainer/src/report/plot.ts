@@ -3,7 +3,7 @@
  * page's variables, so it follows light, dark and paper; what a mark stands for is its title, shown without a script.
  */
 import type { EChartsOption } from 'echarts'
-import { type Content, details, escape, Html, html } from './html.ts'
+import { type Content, details, escaped, Html, html } from './html.ts'
 
 /** Colours of the page, with what is taken where its style sheet is refused. */
 export const COLOUR = { ink: 'var(--ink,#1b1d21)', soft: 'var(--soft,#5b616b)', line: 'var(--line,#d9dce2)' }
@@ -86,7 +86,7 @@ function draw(echarts: ECharts, { id, description, option, tip }: Plot, size: Si
     const name = `${id}${narrow ? '-narrow' : ''}`
     const svg = clean(chart.renderToSVGString({ useViewBox: true }), name, tip)
     const marks = Array.isArray(series) ? series.length : 1
-    const start = `<svg class="${narrow ? 'narrow' : 'wide'}" data-series="${marks}" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="${name}-t"${narrow ? ' display="none"' : ''}><title id="${name}-t">${escape(description)}</title>`
+    const start = `<svg class="${narrow ? 'narrow' : 'wide'}" data-series="${marks}" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="${name}-t"${narrow ? ' display="none"' : ''}><title id="${name}-t">${escaped(description)}</title>`
     return new Html(svg.replace(/^<svg[^>]*>/, start))
   } finally {
     chart.dispose()
@@ -108,7 +108,7 @@ function clean(svg: string, name: string, tip: Plot['tip']): string {
       /<path ([^>]*?) ecmeta_series_index="(\d+)" ecmeta_data_index="(\d+)"([^>]*)><\/path>/g,
       (_, before: string, series: string, index: string, after: string) => {
         const text = tip?.(Number(series), Number(index))
-        const title = text === undefined ? '' : `<title>${escape(text)}</title>`
+        const title = text === undefined ? '' : `<title>${escaped(text)}</title>`
         return `<path ${before} data-mark="${series}"${after}>${title}</path>`
       },
     )

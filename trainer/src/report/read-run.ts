@@ -6,47 +6,23 @@ import { z } from 'zod'
 import { byCodePoint } from '../datasets/dataset.ts'
 import { TrainError } from '../errors.ts'
 import { readJson } from '../files.ts'
+import { type Config, openConfig } from '../runs/config.ts'
+import type { TrainOptions } from '../runs/options.ts'
+import { type Prediction, TestFile } from '../runs/test.ts'
 
+/** Of result.json, what a report shows. */
+const Result = z.object({ seconds: z.number().nullish(), images_per_second: z.number().nullish() })
 const count = z.int().nonnegative()
-const percent = z.number().min(0).max(100)
-
-const Config = z.object({
-  version: z.string(),
-  options: z.record(z.string(), z.unknown()),
-  data: z.object({ name: z.string(), n_train: count, n_cls: count }),
-  model: z.object({ id: z.string(), sha256: z.string() }),
-})
-const Result = z.object({
-  metrics: z.record(z.string(), z.object({ n_cls: count, total: count, accuracy: percent, macro_f1: percent })),
-  loss: z.number().nullish(),
-  steps: count.nullish(),
-  seconds: z.number().nullish(),
-  images_per_second: z.number().nullish(),
-})
-const Tested = z.object({
-  data: z.string(),
-  classes: z.string(),
-  split: z.string(),
-  total: count,
-  correct: count,
-  macro_f1: percent,
-  ece: percent,
-  classnames: z.array(z.string()).min(1),
-  per_class: z.array(z.object({ classname: z.string(), total: count, correct: count, accuracy: percent, f1: percent })),
-})
-const probability = z.number()
 const Predicted = z.object({
   path: z.string(),
   label: count,
   predicted: count,
-  prob: probability,
-  prob_label: probability,
-})
+  prob: z.number(),
+  prob_label: z.number(),
+}) satisfies z.ZodType<Prediction>
 
-/** One tested image: `label` and `predicted` are places in the test's class names, the probabilities theirs. */
-export type Predicted = z.infer<typeof Predicted>
 /** One test: its figures in percent, and its images where they are there. */
-export type Test = z.infer<typeof Tested> & { images: Predicted[] }
+export type Test = TestFile & { images: Prediction[] }
 
 /** Training as it was written down: one entry for each step, and for each epoch its accuracy in percent. */
 export interface Curves {
@@ -61,8 +37,8 @@ export interface Run {
   folder: string
   /** The folder's own name. */
   name: string
-  config: z.infer<typeof Config>
-  method: string
+  config: Config & { options: TrainOptions }
+  method: TrainOptions['method']
   result: z.infer<typeof Result> | undefined
   tests: Test[]
   curves: Curves
@@ -75,18 +51,18 @@ export function holdsRun(folder: string): boolean {
 
 /**
  * Reads a run, finished or not.
- * @throws TrainError `not_found` if there is none, `bad_data` naming the file that is not a run's
+ * @throws TrainError `not_found` if there is none, `bad_checkpoint` and `bad_data` naming the file that is not a run's
  */
 export async function readRun(folder: string): Promise<Run> {
   if (!holdsRun(folder))
     throw new TrainError('not_found', `${folder} holds no run`, 'A run is a folder that `cocoop-train train` made.')
-  const config = parse(Config, await readJson(join(folder, 'config.json')), join(folder, 'config.json'))
+  const config = await openConfig(folder)
   const result = await readJson(join(folder, 'result.json'))
   return {
     folder,
     name: basename(folder),
     config,
-    method: String(config.options.method ?? 'unknown'),
+    method: config.options.method,
     result: result === undefined ? undefined : parse(Result, result, join(folder, 'result.json')),
     tests: await readTests(join(folder, 'tests')),
     curves: await readCurves(join(folder, 'metrics.jsonl')),
@@ -99,13 +75,13 @@ async function readTests(folder: string): Promise<Test[]> {
   return await Promise.all(
     names.map(async (name) => {
       const path = join(folder, name)
-      const tested = parse(Tested, await readJson(path), path)
+      const tested = parse(TestFile, await readJson(path), path)
       return { ...tested, images: await readImages(path.replace(/\.json$/, '.jsonl'), tested.classnames.length) }
     }),
   )
 }
 
-async function readImages(path: string, n_cls: number): Promise<Predicted[]> {
+async function readImages(path: string, n_cls: number): Promise<Prediction[]> {
   if (!existsSync(path)) return []
   const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line !== '')
   return lines.map((line, i) => {

@@ -1,6 +1,7 @@
 /** The report of one run: what it was, how it learned, and for each of its tests what it gets right, what not, and how sure it is. */
 import { calibration } from '../metrics.ts'
 import { formatDuration } from '../progress.ts'
+import type { Prediction } from '../runs/test.ts'
 import { barPlot, lossPlot, ratePlot, reliabilityPlot, trainingPlot } from './charts.ts'
 import { Confusion, type Pair } from './confusion.ts'
 import { type Content, details, type Html, html, table } from './html.ts'
@@ -9,7 +10,7 @@ import { matrix } from './matrix.ts'
 import { page } from './page.ts'
 import { Pictures, type Source } from './pictures.ts'
 import { figure, type Plot } from './plot.ts'
-import type { Predicted, Run, Test } from './read-run.ts'
+import type { Run, Test } from './read-run.ts'
 import { METHODS, percent, range, testName } from './words.ts'
 
 /** Classes up to which the whole matrix is drawn, and how many of the most confused are where there are more. */
@@ -53,7 +54,7 @@ export async function runPage(run: Run): Promise<{ html: string; figures: RunFig
   for (const [i, test] of run.tests.entries()) {
     pictures.allow(PICTURE_BYTES / run.tests.length)
     const content = await testSection(run, test, `t${i}`, pictures)
-    const head = html`<h2 id="t${i}">${testName(test, run.tests)}</h2>`
+    const head = html`<h2 id="t${i}">Test: ${testName(test, run.tests)}</h2>`
     sections.push(i < 3 ? html`${head}${content}` : html`${head}${details('Show', content)}`)
   }
   const drawn = await draw(training)
@@ -110,7 +111,7 @@ export function runFigures(run: Run): RunFigures {
 }
 
 /** Wrong answers, the surest first. */
-function worst(images: readonly Predicted[]): Predicted[] {
+function worst(images: readonly Prediction[]): Prediction[] {
   return images
     .filter(({ label, predicted }) => label !== predicted)
     .sort((a, b) => b.prob - a.prob || a.prob_label - b.prob_label)
@@ -123,14 +124,14 @@ async function draw(plots: readonly (Plot | undefined)[]): Promise<Html[]> {
   return drawn
 }
 
-function about({ config, result }: Run): Content {
+function about({ config, method, result }: Run): Content {
   const { options, data, model } = config
-  const shots =
-    options.method === 'zero-shot'
-      ? ''
-      : ` ${Number(options.shots) > 0 ? `${options.shots} shots` : 'all images'}, seed ${options.seed}.`
+  const which = options.classes === 'all' ? '' : `${options.classes} `
+  const classes = `${data.n_cls} ${which}classes, model ${model.id}.`
+  if (method === 'zero-shot') return `${classes} Nothing was trained.`
+  const shots = options.shots > 0 ? `${options.shots} of each class` : 'all there are'
   const seconds = result?.seconds ? ` Trained in ${formatDuration(result.seconds)}.` : ''
-  return `${data.n_cls} ${options.classes === 'all' || options.classes === undefined ? '' : `${options.classes} `}classes, ${data.n_train} training images, model ${model.id}.${shots}${seconds}`
+  return `${classes} ${data.n_train} training images (${shots}), seed ${options.seed}.${seconds}`
 }
 
 async function figuresSection({ tests, h }: RunFigures): Promise<Html | undefined> {
@@ -264,7 +265,7 @@ async function worstList({ images, classnames }: Test, source: Source, pictures:
 }
 
 async function card(
-  image: Predicted,
+  image: Prediction,
   source: Source,
   pictures: Pictures,
   text: Html,
@@ -272,8 +273,7 @@ async function card(
   wrong: boolean,
 ): Promise<Html> {
   const url = await pictures.get(source, image.path)
-  const picture =
-    url === undefined ? html`<span class="none"></span>` : html`<img src="${url}" alt="${alt}" loading="lazy">`
+  const picture = url === undefined ? html`<span class="none"></span>` : html`<img src="${url}" alt="${alt}">`
   return html`<li${wrong && html` class="wrong"`}>${picture}${text}<br><span class="path">${image.path}</span></li>\n`
 }
 

@@ -81,6 +81,7 @@ export const TRAIN = z.object({
     short: 'o',
   }),
   ...CACHE,
+  report: z.boolean().default(true).meta({ description: 'Leave out report.html' }),
   resume: z
     .boolean()
     .default(false)
@@ -91,7 +92,7 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+  'data' | 'out' | 'resume' | 'cache' | 'report' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
 > & {
   data: string
   n_ctx: number
@@ -109,7 +110,7 @@ export type TrainOptions = Omit<
  * @throws TrainError `usage` for flags that exclude each other
  */
 export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: string) => number): TrainOptions {
-  const { out: _out, resume: _resume, cache: _cache, ...options } = flags
+  const { out: _out, resume: _resume, cache: _cache, report: _report, ...options } = flags
   const cocoop = flags.method === 'cocoop'
   const zeroShot = flags.method === 'zero-shot'
   if (flags.templates.length > 0 && !zeroShot)

@@ -13,6 +13,7 @@ import { FeatureCache } from '../feature-cache.ts'
 import { sha256, writeDurably } from '../files.ts'
 import { type ReadOptions, readAll } from '../images.ts'
 import { openModel } from '../models.ts'
+import { reportRun } from '../report/report.ts'
 import { type Classes, fingerprint, selectClasses, selectShots } from '../select.ts'
 import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
@@ -72,7 +73,9 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
       `${options.method} on ${dataset.name}: ${data.classnames.length} ${options.classes === 'all' ? '' : `${options.classes} `}classes, ${data.items.length} images, model ${opened.id}, run ${folder}`,
     )
     const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading }
-    return await finish(work, await METHODS[options.method](work))
+    const result = await finish(work, await METHODS[options.method](work))
+    if (flags.report) await reportRun(folder, context)
+    return result
   } catch (cause) {
     const begun = (await run.readJson('config.json')) !== undefined
     if (codeOf(cause) !== 'cancelled' || cause instanceof TrainError || !begun) throw cause
