@@ -1,91 +1,26 @@
 /** The command line as a process, built as it is shipped: exit codes, what is printed where, and runs that are interrupted. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import {
-  appendFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { beforeAll, expect, test } from 'vitest'
-import { openDataset } from './datasets/open.ts'
 import { findModel } from './models.ts'
+import { CLI, COLOURS, Home, makeColours } from './testing/cli.ts'
 
-const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
-const CLASSES = ['black', 'blue', 'red', 'yellow']
-const home = mkdtempSync(join(tmpdir(), 'cocoop-cli-'))
-const data = join(home, 'colours')
-
-interface Ended {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-
-function start(args: string[], before: string[] = []) {
-  const [program, ...rest] = [...before, process.execPath, CLI, ...args]
-  const child = spawn(program ?? '', rest, {
-    cwd: home,
-    env: { ...process.env, NO_COLOR: '1', COCOOP_CACHE: join(home, 'cache') },
-  })
-  const ended: Ended = { code: null, stdout: '', stderr: '' }
-  child.stdout.on('data', (chunk: Buffer) => (ended.stdout += chunk.toString()))
-  child.stderr.on('data', (chunk: Buffer) => (ended.stderr += chunk.toString()))
-  const end = once(child, 'close').then(([code]) => ({ ...ended, code: code as number | null }))
-  return { child, end }
-}
-const run = (...args: string[]): Promise<Ended> => start(args).end
-
-/** A few images of a few classes, in class folders. */
-async function makeData(folder: string, { train = 6, test = 4 } = {}): Promise<void> {
-  const { train: trainItems, test: testItems } = await openDataset('emoji-backdrops')
-  for (const [split, items, n] of [
-    ['train', trainItems, train],
-    ['val', trainItems, 1],
-    ['test', testItems, test],
-  ] as const) {
-    for (const classname of CLASSES) {
-      mkdirSync(join(folder, split, classname), { recursive: true })
-      for (const [i, item] of items
-        .filter((item) => item.classname === classname)
-        .slice(0, n)
-        .entries()) {
-        writeFileSync(join(folder, split, classname, `${i}.png`), await item.read())
-      }
-    }
-  }
-}
+const CLASSES = COLOURS
+const place = new Home('cli')
+const home = place.path
+const data = place.file('colours')
+const start = (args: string[], before: string[] = []) => place.start(args, { before })
+const run = (...args: string[]) => place.run(...args)
+const reached = (folder: string, steps: number) => place.reached(folder, steps)
 
 const TRAIN = ['train', '--data', data, '--shots', '4', '--epochs', '12']
-const bundleOf = (folder: string) => readFileSync(join(home, folder, 'bundle.safetensors'))
-const steps = (folder: string) => {
-  const path = join(home, folder, 'metrics.jsonl')
-  return existsSync(path)
-    ? readFileSync(path, 'utf8')
-        .split('\n')
-        .filter((line) => line.includes('"step"')).length
-    : 0
-}
-
-/** Waits until a running training has written so many lines of metrics. */
-async function reached(folder: string, lines: number): Promise<void> {
-  for (let waited = 0; steps(folder) < lines; waited += 2) {
-    if (waited > 60_000) throw new Error(`no ${lines} steps in ${folder}`)
-    await sleep(2)
-  }
-}
+const bundleOf = (folder: string) => readFileSync(place.file(folder, 'bundle.safetensors'))
 
 beforeAll(async () => {
-  await makeData(data)
+  await makeColours(data)
   const whole = await run(...TRAIN, '--out', 'whole')
   expect(whole.stderr).not.toContain('error:')
   expect(whole.code).toBe(0)
@@ -302,7 +237,7 @@ test('a full disk while saving leaves the old checkpoint, says so, and loses not
 
 test('an unreadable image stops the run and is named; --skip-bad goes on without it', async () => {
   const broken = join(home, 'broken')
-  await makeData(broken)
+  await makeColours(broken)
   writeFileSync(join(broken, 'train/red/2.png'), readFileSync(join(broken, 'train/red/2.png')).subarray(0, 200))
   writeFileSync(join(broken, 'test/blue/1.png'), 'no image')
   const args = ['train', '--data', broken, '--shots', '6', '--epochs', '1', '--out', 'broken-run']
