@@ -114,7 +114,10 @@ async function openLabeller(engine: NativeEngine, flags: Flags, { signal }: Cont
     )
   const { model } = await openModel(engine, flags.model ?? (await modelOfRun(flags.bundle)) ?? madeFor.id, { signal })
   try {
-    const classifier = await model.classifier(bytes, { signal, classnames: flags.classes === undefined ? undefined : classnames })
+    const classifier = await model.classifier(bytes, {
+      signal,
+      classnames: flags.classes === undefined ? undefined : classnames,
+    })
     return {
       model,
       classnames,

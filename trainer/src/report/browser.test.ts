@@ -8,9 +8,9 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { embeddedTest, inventedTest, makeRun } from '../../../test/support/report-runs.ts'
 import { CALIBRATION_BINS } from '../metrics.ts'
 import { Terminal } from '../terminal.ts'
+import { embeddedTest, inventedTest, makeRun } from '../testing/report-runs.ts'
 import { writeReport } from './report.ts'
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']

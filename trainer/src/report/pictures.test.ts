@@ -1,8 +1,8 @@
 /** Pictures of a page: a PNG that decodes to the pixels that went in, made of what the model sees. */
 import { wasmEngine } from 'cocoop/node'
 import { expect, test } from 'vitest'
-import { draws } from '../../../test/support/report-runs.ts'
 import { openDataset } from '../datasets/open.ts'
+import { draws } from '../testing/report-runs.ts'
 import { Pictures, SIDE } from './pictures.ts'
 import { encodePng } from './png.ts'
 

@@ -3,8 +3,8 @@ import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFile
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { embeddedTest, inventedTest, makeRun } from '../../../test/support/report-runs.ts'
 import { Terminal } from '../terminal.ts'
+import { embeddedTest, inventedTest, makeRun } from '../testing/report-runs.ts'
 import { reportRun, writeReport } from './report.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'cocoop-report-'))

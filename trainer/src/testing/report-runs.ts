@@ -1,9 +1,9 @@
 /** Run folders as a run leaves them, with predictions that are drawn: what reports are tested on. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openDataset } from '../../trainer/src/datasets/open.ts'
-import { calibrationError, score } from '../../trainer/src/metrics.ts'
-import type { Prediction } from '../../trainer/src/runs/test.ts'
+import { openDataset } from '../datasets/open.ts'
+import { calibrationError, score } from '../metrics.ts'
+import type { Prediction } from '../runs/test.ts'
 
 /** Numbers from 0 to 1 that are the same every time. */
 export function draws(seed: number): () => number {
