@@ -12,6 +12,7 @@ import { exportOnnx } from './commands/export-onnx.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
 import { predict } from './commands/predict.ts'
+import { presets } from './commands/presets.ts'
 import { publish } from './commands/publish.ts'
 import { report } from './commands/report.ts'
 import { score } from './commands/score.ts'
@@ -32,6 +33,7 @@ const COMMANDS: readonly Command[] = [
   predict,
   report,
   templates,
+  presets,
   embed,
   score,
   search,
@@ -56,12 +58,13 @@ async function main([word, ...args]: string[]): Promise<number> {
     return EXIT.ok
   }
   const command = find(word)
-  const { options, global, given } = parseFlags(command, args, process.env)
+  const { options, global, given, notes } = parseFlags(command, args, process.env)
   if (global.help) {
     say(commandHelp(command))
     return EXIT.ok
   }
   const terminal = new Terminal(process.stderr, global.quiet)
+  for (const note of notes) terminal.warn(note)
   const print = (text: string) => {
     terminal.clear()
     if (!global.json) say(text)

@@ -1,6 +1,7 @@
 /** `cocoop-train train`: learns prompts and tests them. */
 import { defineCommand } from '../command.ts'
 import { figuresTable } from '../evaluate.ts'
+import { sources } from '../presets/sources.ts'
 import { TRAIN } from '../runs/options.ts'
 import { runTraining } from '../runs/run.ts'
 
@@ -12,10 +13,13 @@ export const train = defineCommand({
     'bundle.safetensors. Ctrl-C stops within one batch and saves a checkpoint; --resume goes on to the same bits, also after a crash.',
   ].join('\n'),
   flags: TRAIN,
+  sources,
   examples: [
     'cocoop-train train --data emoji-backdrops --method cocoop --classes base',
     'cocoop-train train --data my-photos/ --method coop --shots 4 --model models/clip-vit-base-patch32 --out runs/mine',
     'cocoop-train train --resume --out runs/mine',
+    'cocoop-train train --data oxford_pets --preset vit_b16_c4_ep10_batch1_ctxv1 --model openai/clip-vit-base-patch16 --classes base',
+    'cocoop-train train --config configs/datasets/dtd.yaml --config configs/trainers/CoOp/rn50.yaml --method coop --set TRAINER.COOP.CSC=True',
     'cocoop-train train --config runs/mine/config.json --seed 2 --out runs/mine-2',
   ],
   run: async (flags, context) => {

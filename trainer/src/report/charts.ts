@@ -7,7 +7,7 @@ import type { Interval } from './intervals.ts'
 import { axis, COLOUR, DASHES, type Plot, type Size, seriesColour } from './plot.ts'
 import type { Curves } from './read-run.ts'
 
-const GRID = { left: 56, right: 16, top: 12, bottom: 44 }
+const GRID = { left: 60, right: 16, top: 12, bottom: 44, outerBoundsMode: 'none' as const }
 const POINTS = { wide: 180, narrow: 80 }
 const ROWS = 24
 
@@ -29,7 +29,7 @@ export function lossPlot(id: string, { steps, loss }: Curves): Plot | undefined 
       const smooth = points.map(({ step, smooth }) => [step, smooth])
       return {
         grid: GRID,
-        xAxis: { type: 'value', min: 0, max: steps.at(-1) ?? 1, ...axis('step', { nameGap: 26 }) },
+        xAxis: stepAxis(steps),
         yAxis: { type: 'value', min: 0, ...axis('loss, nats', { nameGap: 40 }) },
         series: [
           { type: 'custom', silent: true, encode: { x: 0, y: [1, 2] }, renderItem: band(raw), data: raw },
@@ -50,6 +50,11 @@ export function lossPlot(id: string, { steps, loss }: Curves): Plot | undefined 
   }
 }
 
+function stepAxis(steps: readonly number[]) {
+  const axisLabel = { color: COLOUR.soft, alignMaxLabel: 'right' as const } // a long number would stick out
+  return { type: 'value' as const, min: 0, max: steps.at(-1) ?? 1, ...axis('step', { nameGap: 26, axisLabel }) }
+}
+
 /** The learning rate over steps; every change is a corner, so no step is left out but those between two of a value. */
 export function ratePlot(id: string, { steps, lr }: Curves): Plot | undefined {
   const corners = steps.flatMap((step, i) => {
@@ -65,7 +70,7 @@ export function ratePlot(id: string, { steps, lr }: Curves): Plot | undefined {
     height: 180,
     option: () => ({
       grid: GRID,
-      xAxis: { type: 'value', min: 0, max: steps.at(-1) ?? 1, ...axis('step', { nameGap: 26 }) },
+      xAxis: stepAxis(steps),
       yAxis: { type: 'value', min: 0, splitNumber: 3, ...axis('') },
       series: [line(corners, 4, { lineStyle: { width: 2, color: seriesColour(4) } })],
     }),
@@ -215,8 +220,9 @@ export function reliabilityPlot(id: string, bins: readonly CalibrationBin[], ece
     height: 400,
     narrowHeight: 360,
     option: ({ height }) => {
-      const upper = { left: 56, right: 16, top: 12, height: height - 166 }
-      const lower = { left: 56, right: 16, top: height - 134, height: 88 }
+      const { bottom: _, ...sides } = GRID
+      const upper = { ...sides, height: height - 166 }
+      const lower = { ...upper, top: height - 134, height: 88 }
       const axes = (gridIndex: number, name: string, shown: boolean) =>
         axis(name, {
           gridIndex,

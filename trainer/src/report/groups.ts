@@ -6,7 +6,18 @@ import type { Run } from './read-run.ts'
 import { METHODS } from './words.ts'
 
 /** Options that say nothing of what was tried. */
-const SILENT = new Set(['seed', 'name', 'skip_bad', 'allow_fewer', 'data', 'classes', 'method'])
+const SILENT = new Set([
+  'seed',
+  'name',
+  'skip_bad',
+  'allow_fewer',
+  'data',
+  'classes',
+  'method',
+  'log_style',
+  'tensorboard',
+  'any_backbone',
+])
 /** Options that a method alone has a use for; zero-shot has one for no others. */
 const OWN: Record<string, TrainOptions['method']> = { templates: 'zero-shot' }
 

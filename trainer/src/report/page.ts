@@ -54,7 +54,7 @@ th[aria-sort=descending] button:after{content:" \\2193"}
 .matrix{display:block}
 .matrix g[data-cell]:hover rect{stroke:var(--ink)}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(6.5rem,1fr));gap:.75rem;margin:.5rem 0;padding:0;list-style:none;font-size:.8rem;line-height:1.35}
-.pictures img,.none{display:block;width:${SIDE}px;height:${SIDE}px;border-radius:.3rem;background:var(--card);margin-bottom:.25rem}
+.pictures img{display:block;width:${SIDE}px;height:${SIDE}px;border-radius:.3rem;background:var(--card);margin-bottom:.25rem}
 .pictures .wrong img{outline:2px solid var(--c2)}
 .path{color:var(--soft);overflow-wrap:anywhere}
 summary{cursor:pointer;font-size:.9rem;color:var(--soft)}

@@ -273,7 +273,7 @@ async function card(
   wrong: boolean,
 ): Promise<Html> {
   const url = await pictures.get(source, image.path)
-  const picture = url === undefined ? html`<span class="none"></span>` : html`<img src="${url}" alt="${alt}">`
+  const picture = url !== undefined && html`<img src="${url}" alt="${alt}">`
   return html`<li${wrong && html` class="wrong"`}>${picture}${text}<br><span class="path">${image.path}</span></li>\n`
 }
 

@@ -4,6 +4,7 @@ import type { Context } from '../command.ts'
 import type { Dataset } from '../datasets/dataset.ts'
 import type { FeatureCache } from '../feature-cache.ts'
 import type { ReadOptions } from '../images.ts'
+import type { RunLog } from '../logs/run-log.ts'
 import type { Selected } from '../select.ts'
 import type { Config } from './config.ts'
 import type { RunFolder } from './folder.ts'
@@ -23,6 +24,7 @@ export interface Work {
   data: Selected & { images: Uint8Array[] }
   context: Context
   reading: ReadOptions
+  log: RunLog
 }
 
 /** What there was to do, in figures. */

@@ -6,7 +6,9 @@ import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
 import { CACHE } from '../feature-cache.ts'
+import { LOGS } from '../logs/flags.ts'
 import { DEFAULT_MODEL } from '../models.ts'
+import { ORIGINALS } from '../presets/flags.ts'
 import { TEMPLATES } from '../templates.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
@@ -82,6 +84,8 @@ export const TRAIN = z.object({
   }),
   ...CACHE,
   report: z.boolean().default(true).meta({ description: 'Leave out report.html' }),
+  ...ORIGINALS,
+  ...LOGS,
   resume: z
     .boolean()
     .default(false)
@@ -92,7 +96,17 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'cache' | 'report' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+  | 'data'
+  | 'out'
+  | 'resume'
+  | 'cache'
+  | 'report'
+  | 'n_ctx'
+  | 'ctx_init'
+  | 'epochs'
+  | 'batch_size'
+  | 'name'
+  | 'print_freq'
 > & {
   data: string
   n_ctx: number
@@ -101,6 +115,7 @@ export type TrainOptions = Omit<
   epochs: number
   batch_size: number
   name: string
+  print_freq: number
 }
 
 /**
@@ -140,6 +155,7 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
     ctx_init,
     epochs: flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots)),
     batch_size: flags.batch_size ?? (cocoop ? 1 : 32),
+    print_freq: flags.print_freq ?? (cocoop ? 20 : 5),
     name: flags.name ?? bundleName(`${dataset}-${flags.method}`),
   }
 }

@@ -5,10 +5,10 @@ import { trainSpec } from './options.ts'
 import { bundlePredictor } from './predictor.ts'
 
 export const prompts: Method = async (work) => {
-  const { run, model, options, config, data, context } = work
+  const { model, options, config, data, context } = work
   const spec = trainSpec(options, data.classnames)
   const trainer = await model.trainer(spec, data.images, Uint32Array.from(data.labels), context)
-  const effort = await learn(trainer, run, context)
+  const effort = await learn(trainer, work)
   const about = { name: options.name, model_id: config.model.id, training: provenance(work) }
   const bundle = await trainer.bundle({ ...about, metrics: {} })
   return {

@@ -12,7 +12,10 @@ import { type Figures, harmonic } from '../evaluate.ts'
 import { FeatureCache } from '../feature-cache.ts'
 import { sha256, writeDurably } from '../files.ts'
 import { type ReadOptions, readAll } from '../images.ts'
+import { openLog } from '../logs/open.ts'
+import type { RunLog } from '../logs/run-log.ts'
 import { openModel } from '../models.ts'
+import { checkBackbone } from '../presets/backbones.ts'
 import { reportRun } from '../report/report.ts'
 import { type Classes, fingerprint, selectClasses, selectShots } from '../select.ts'
 import { VERSION } from '../version.ts'
@@ -46,13 +49,16 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     terminal.log(`${folder} is finished`)
     return done
   }
-  const untee = terminal.tee((line) => run.log(line))
+  const dassl = (stored?.options.log_style ?? flags.log_style) === 'dassl'
+  const untee = terminal.tee((line) => run.log(line, { time: !dassl }))
+  let log: RunLog | undefined
   try {
     const engine = await nativeEngine()
     const dataset = await openDataset(stored?.options.data ?? requireData(flags))
     const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model
+    checkBackbone(options, opened.id, model.info)
     const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal })
     const reading: ReadOptions = { terminal, signal, skipBad: options.skip_bad }
     const data = await trainingImages(dataset, options, (shots) => readAll(model, shots, reading))
@@ -67,12 +73,11 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
       },
       model: { id: opened.id, sha256: model.info.sha256 },
     }
+    log = openLog(options, run, terminal)
     if (stored === undefined) await run.writeJson('config.json', config)
     else compare(run, stored, config, context)
-    terminal.log(
-      `${options.method} on ${dataset.name}: ${data.classnames.length} ${options.classes === 'all' ? '' : `${options.classes} `}classes, ${data.items.length} images, model ${opened.id}, run ${folder}`,
-    )
-    const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading }
+    const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading, log }
+    log.begin(work)
     const result = await finish(work, await METHODS[options.method](work))
     if (flags.report) await reportRun(folder, context)
     return result
@@ -82,6 +87,7 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     throw new TrainError('cancelled', 'stopped; nothing is lost', resumeHint(run), { cause })
   } finally {
     terminal.clear()
+    log?.end()
     untee()
   }
 }
@@ -98,10 +104,13 @@ async function trainingImages(
 
 /** Tests, then writes the file with its figures, then result.json. */
 async function finish(work: Work, { effort, predictor, artifact }: Outcome): Promise<RunResult> {
-  const { run, options } = work
+  const { run, options, log } = work
   const metrics: Record<string, Figures> = {}
-  for (const classes of tested(work))
-    metrics[classes] = await test(run.path, work, predictor, work.dataset, classes, work.reading)
+  for (const classes of tested(work)) {
+    const figures = await test(run.path, work, predictor, work.dataset, classes, work.reading)
+    metrics[classes] = figures
+    log.tested(classes, figures, classes === options.classes)
+  }
   const { name, bytes } = await artifact({ ...metrics })
   const path = run.file(name)
   await writeDurably(path, bytes)
