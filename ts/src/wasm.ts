@@ -70,10 +70,10 @@ export class WasmEngine extends DoorEngine<RawWasmDoor> {
   view(image: Uint8Array, side: number): Uint8Array {
     using host = this.host({ ...ANY_MODEL, image_size: side })
     const planes = host.pixels(image)
+    const bytes = new Uint8Array(planes.length)
     const n = side * side
-    return Uint8Array.from({ length: 3 * n }, (_, i) =>
-      Math.round(255 * (planes[(i % 3) * n + Math.floor(i / 3)] ?? 0)),
-    )
+    for (let i = 0; i < bytes.length; i++) bytes[i] = Math.round(255 * (planes[(i % 3) * n + Math.floor(i / 3)] ?? 0))
+    return bytes
   }
 
   /** One ONNX graph of a model in f32, and what the model says of itself; nothing of it stays in WASM's memory. */

@@ -26,15 +26,17 @@ export interface GroupFigures {
   seeds: number
 }
 
-/** The page of several runs, and the figures of their groups. `out` is where it will lie: links to the runs' own reports start there. */
+/** The page of several runs, and the figures of their groups. `out` is where it will lie: links to the runs' own reports start there. `protocol`: its tables. */
 export async function comparePage(
   title: string,
   runs: readonly Run[],
   out: string,
+  protocol?: Html,
 ): Promise<{ html: string; groups: GroupFigures[] }> {
   const groups = groupsOf(runs)
   const unfinished = runs.filter(({ result }) => result === undefined).length
   const sections: [id: string, name: string, content: Html | undefined][] = [
+    ['protocol', "The protocol's tables", protocol],
     ['base-new', 'Base to new', await baseToNew(groups)],
     ['shots', 'Few shots', await fewShots(runs)],
     ['transfer', 'Other data sets', await transfer(groups)],

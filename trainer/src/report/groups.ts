@@ -53,6 +53,7 @@ export function groupsOf(runs: readonly Run[], ignored: readonly string[] = []):
   // An option that follows from those before it, such as epochs from shots, tells nothing more.
   const all = grouped(runs, names).length
   for (const name of names.toReversed()) {
+    if (name === 'shots') continue
     const fewer = names.filter((other) => other !== name)
     if (grouped(runs, fewer).length === all) names = fewer
   }

@@ -38,11 +38,11 @@ export function harmonicInterval(base: Interval, fresh: Interval): Interval {
   }
 }
 
-/** Mean and sample standard deviation (0 of a single value). */
+/** Mean and population standard deviation, as the originals' script has it. */
 export function meanOf(values: readonly number[]): { mean: number; deviation: number } {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0)
-  return { mean, deviation: values.length < 2 ? 0 : Math.sqrt(squares / (values.length - 1)) }
+  return { mean, deviation: Math.sqrt(squares / values.length) }
 }
 
 /**

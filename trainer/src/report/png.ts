@@ -11,7 +11,7 @@ export function encodePng(pixels: Uint8Array, width: number, height: number): Bu
   head.writeUInt32BE(width, 0)
   head.writeUInt32BE(height, 4)
   head.set([8, RGB, 0, 0, 0], 8)
-  const data = deflateSync(filtered(pixels, width * 3), { level: 9 })
+  const data = deflateSync(filtered(pixels, width * 3))
   return Buffer.concat([SIGNATURE, chunk('IHDR', head), chunk('IDAT', data), chunk('IEND', Buffer.alloc(0))])
 }
 

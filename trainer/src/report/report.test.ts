@@ -141,8 +141,13 @@ test('a sweep: base and new with H over seeds, curves over shots, other data set
   }
   const source = inventedTest(10, 100)
   const other = inventedTest(5, 50, { data: 'elsewhere' })
-  makeRun(at('sweep/transfer'), { tests: [source, other], accuracy: 0.5 })
+  makeRun(at('sweep/transfer'), { tests: [source, other], options: { epochs: 800 }, accuracy: 0.5 })
+  const cells = { 'CoOp H': { mean: 71.5, std: 0.25, values: [{}, {}] }, 'CoCoOp H': null }
+  const tables = [{ title: 'Base to <new>', columns: ['CoOp H', 'CoCoOp H'], rows: [{ label: 'gone', cells }] }]
+  writeFileSync(join(at('sweep'), 'tables.json'), JSON.stringify({ protocol: 'base-to-new', tables }))
   const { html, groups, runs } = await report(at('sweep'))
+  expect(html).toContain('<h1>Base-to-new, sweep</h1>')
+  expect(html).toContain('71.50 ± 0.25')
   expect(runs).toHaveLength(19)
   const found = groups.filter(({ group, classes }) => group === 'CoCoOp, 16 shots' && classes === 'base')
   expect(found).toEqual([expect.objectContaining({ seeds: 3, tested: 'gone', mean: expect.closeTo(88, -1) })])

@@ -7,6 +7,7 @@ import { kindOf } from '../datasets/disk.ts'
 import { TrainError } from '../errors.ts'
 import { writeDurably } from '../files.ts'
 import { comparePage, type GroupFigures } from './compare-page.ts'
+import { readProtocol } from './protocol.ts'
 import { holdsRun, type Run, readRun } from './read-run.ts'
 import { type RunFigures, runFigures, runPage } from './run-page.ts'
 
@@ -41,8 +42,10 @@ export async function writeReport(
     runs.push(await readRun(folder))
     terminal.status(`reading runs ${runs.length}/${folders.length}`)
   }
-  const title = words.length === 1 ? `Sweep ${basename(resolve(word))}` : `${runs.length} runs`
-  const { html, groups } = await comparePage(title, runs, to)
+  const protocol = words.length === 1 ? await readProtocol(word) : undefined
+  const kind = protocol === undefined ? 'Sweep' : `${protocol.name.charAt(0).toUpperCase()}${protocol.name.slice(1)},`
+  const title = words.length === 1 ? `${kind} ${basename(resolve(word))}` : `${runs.length} runs`
+  const { html, groups } = await comparePage(title, runs, to, protocol?.tables)
   await writeDurably(to, html)
   return { out: to, bytes: Buffer.byteLength(html), notes: [], runs: runs.map(runFigures), groups }
 }
