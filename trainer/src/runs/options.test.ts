@@ -65,6 +65,8 @@ test('the spec has what the engine wants and nothing else', () => {
     ctx_init: null,
     csc: false,
     class_token_position: 'end',
+    meta_net_reduction: 16,
+    views: 0,
     epochs: 3,
     batch_size: 32,
     lr: 0.002,

@@ -180,7 +180,8 @@ const ENGINE = [
 export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpec {
   const same = Object.fromEntries(ENGINE.map((key) => [key, options[key]])) as Pick<TrainSpec, (typeof ENGINE)[number]>
   const method = options.method === 'cocoop' ? 'cocoop' : 'coop'
-  return { method, classnames, ctx_init: options.ctx_init === '' ? null : options.ctx_init, ...same }
+  const ctx_init = options.ctx_init === '' ? null : options.ctx_init
+  return { method, classnames, ctx_init, meta_net_reduction: 16, views: 0, ...same }
 }
 
 /** Any text as a bundle's name: a key of the store and a part of a URL. */
