@@ -4,10 +4,11 @@ import { createHash } from 'node:crypto'
 import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, expect, test, vi } from 'vitest'
 import { findModel } from './models.ts'
 import { CLI, COLOURS, Home, makeColours } from './testing/cli.ts'
 
+vi.setConfig({ testTimeout: 60_000 }) // processes, on a machine that may be busy
 const CLASSES = COLOURS
 const place = new Home('cli')
 const home = place.path
@@ -135,6 +136,19 @@ test('zero-shot CLIP is a run, too: its templates, tests and bundle', async () =
 test('the same command gives the same bytes, and config.json repeats it', async () => {
   expect(await run('train', '--config', 'whole/config.json', '--out', 'again')).toMatchObject({ code: 0 })
   expect(bundleOf('again').equals(bundleOf('whole'))).toBe(true)
+}, 120_000)
+
+test('views that take turns are encoded once, and the cache changes no bit', async () => {
+  const args = [...TRAIN, '--views', '2']
+  const entries = () => readdirSync(join(home, 'cache/features')).length
+  const before = entries()
+  expect(await run(...args, '--out', 'views')).toMatchObject({ code: 0 })
+  expect(entries()).toBe(before) // a run of 12 views has seen both
+  expect(await run(...args, '--out', 'views-anew', '--no-cache')).toMatchObject({ code: 0 })
+  expect(bundleOf('views').equals(bundleOf('views-anew'))).toBe(true)
+  expect(bundleOf('views').equals(bundleOf('whole'))).toBe(false)
+  expect(await run(...args, '--seed', '2', '--out', 'views-other')).toMatchObject({ code: 0 })
+  expect(entries()).toBe(before + 2)
 }, 120_000)
 
 test('killed at several moments and resumed, a run ends in the same bytes', async () => {

@@ -4,6 +4,7 @@ import type { Context } from './command.ts'
 import { TrainError } from './errors.ts'
 import type { Embedded } from './images.ts'
 import { argmax, calibrationError, harmonicMean, type Score, score } from './metrics.ts'
+import { Countdown } from './progress.ts'
 import { table } from './table.ts'
 
 /** Images scored at a time: CoCoOp makes prompts for each. */
@@ -64,12 +65,14 @@ export async function evaluateBundle(
   using classifier = await model.classifier(bundle, { signal, classnames: same ? undefined : data.classnames })
   const [n, n_cls, width] = [data.items.length, data.classnames.length, model.info.embed_dim]
   const [probs, cosines] = [new Float32Array(n * n_cls), new Float32Array(n * n_cls)]
+  const countdown = new Countdown(n)
+  countdown.line(0)
   for (let start = 0; start < n; start += BATCH) {
     const rows = data.features.subarray(start * width, Math.min(n, start + BATCH) * width)
     const some = await classifier.score(rows, { signal })
     probs.set(some.probs, start * n_cls)
     cosines.set(some.cosines, start * n_cls)
-    terminal.status(`testing ${Math.min(n, start + BATCH)}/${n}`)
+    terminal.status(`testing ${countdown.line(Math.min(n, start + BATCH))}`)
   }
   return { ...testProbabilities(probs, data), metadata: classifier.metadata, cosines }
 }

@@ -39,7 +39,8 @@ export interface Parsed {
 }
 
 type Kind = 'boolean' | 'number' | 'strings' | 'string'
-interface Flag {
+/** What a key of a command's zod object is on the command line. */
+export interface Flag {
   key: string
   flag: string
   kind: Kind

@@ -228,7 +228,7 @@ export class NativeModel extends DoorModel<RawNativeModel> {
     spec: TrainSpec,
     images: Uint8Array[],
     labels: Uint32Array,
-    { signal, features }: CallOptions & { features?: Float32Array } = {},
+    { signal, features }: CallOptions & { features?: Float32Array | undefined } = {},
   ): Promise<Trainer> {
     throwIfCancelled(signal)
     const raw = await this.call(undefined, () =>

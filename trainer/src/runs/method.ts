@@ -55,13 +55,14 @@ export type Method = (work: Work) => Promise<Outcome>
 /** What a file says of the run that made it: the options that are said nowhere else in it, and the data. */
 export function provenance({ options, config }: Work): Record<string, unknown> {
   const { shots, classes, seed, epochs, batch_size, lr, momentum, weight_decay, warmup_epochs, warmup_lr } = options
-  const { augment } = options
-  const learned = { epochs, batch_size, lr, momentum, weight_decay, warmup_epochs, warmup_lr, augment }
+  const { augment, views, meta_net_reduction } = options
+  const learned = { epochs, batch_size, lr, momentum, weight_decay, warmup_epochs, warmup_lr, augment, views }
   return {
     shots,
     classes,
     seed,
     ...(options.method === 'coop' || options.method === 'cocoop' ? learned : {}),
+    ...(options.method === 'cocoop' ? { meta_net_reduction } : {}),
     dataset: config.data.name,
     fingerprint: config.data.fingerprint,
     version: config.version,

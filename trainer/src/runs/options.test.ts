@@ -19,6 +19,8 @@ test("CoCoOp's defaults are the original's", () => {
     warmup_epochs: 1,
     warmup_lr: 0.00001,
     augment: 'crop-flip',
+    views: 0,
+    meta_net_reduction: 16,
     shots: 16,
     name: 'my-set-cocoop',
     templates: [],

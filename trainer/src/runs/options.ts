@@ -54,6 +54,9 @@ export const TRAIN = z.object({
     .enum(['end', 'middle', 'front'])
     .default('end')
     .meta({ description: 'Where the class name stands (coop)' }),
+  meta_net_reduction: positive
+    .default(16)
+    .meta({ description: "The Meta-Net's hidden units are the image feature's length divided by this (cocoop)" }),
   epochs: positive.optional().meta({
     description: 'Passes over the data (default 10 for cocoop; for coop 200, 100 up to 4 shots, 50 for 1 shot)',
   }),
@@ -67,6 +70,9 @@ export const TRAIN = z.object({
     .enum(['crop-flip', 'none'])
     .default('crop-flip')
     .meta({ description: 'Random resized crop and flip, or the whole picture' }),
+  views: z.number().int().min(0).default(0).meta({
+    description: 'Random views of an image that take turns; 0 draws a new one in each epoch, as the original',
+  }),
   templates: TEMPLATES.templates.meta({
     ...TEMPLATES.templates.meta(),
     description:
@@ -147,13 +153,16 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   if (words !== undefined && n_ctx !== words) {
     throw excludes(`--n-ctx ${n_ctx}`, `--ctx-init "${ctx_init}"`, `These words are ${words} tokens.`)
   }
+  const epochs = flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots))
   return {
     ...options,
     data: flags.data ?? dataset,
     templates: zeroShot && flags.templates.length === 0 ? ['simple'] : flags.templates,
     n_ctx,
     ctx_init,
-    epochs: flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots)),
+    epochs,
+    // As many views as epochs are a new one in each.
+    views: flags.views >= epochs ? 0 : flags.views,
     batch_size: flags.batch_size ?? (cocoop ? 1 : 32),
     print_freq: flags.print_freq ?? (cocoop ? 20 : 5),
     name: flags.name ?? bundleName(`${dataset}-${flags.method}`),
@@ -165,6 +174,7 @@ const ENGINE = [
   'n_ctx',
   'csc',
   'class_token_position',
+  'meta_net_reduction',
   'epochs',
   'batch_size',
   'lr',
@@ -173,6 +183,7 @@ const ENGINE = [
   'warmup_epochs',
   'warmup_lr',
   'augment',
+  'views',
   'seed',
 ] as const satisfies readonly (keyof TrainOptions & keyof TrainSpec)[]
 
@@ -181,7 +192,7 @@ export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpe
   const same = Object.fromEntries(ENGINE.map((key) => [key, options[key]])) as Pick<TrainSpec, (typeof ENGINE)[number]>
   const method = options.method === 'cocoop' ? 'cocoop' : 'coop'
   const ctx_init = options.ctx_init === '' ? null : options.ctx_init
-  return { method, classnames, ctx_init, meta_net_reduction: 16, views: 0, ...same }
+  return { method, classnames, ctx_init, ...same }
 }
 
 /** Any text as a bundle's name: a key of the store and a part of a URL. */

@@ -100,3 +100,15 @@ export async function makeColours(folder: string, { train = 6, test = 4 } = {}):
     }
   }
 }
+
+/** Waits until a process has said `text` on stderr. */
+export function said({ child }: Started, text: string): Promise<void> {
+  return new Promise((done, fail) => {
+    let all = ''
+    child.stderr.on('data', (chunk: Buffer) => {
+      all += chunk.toString()
+      if (all.includes(text)) done()
+    })
+    child.once('exit', () => fail(new Error(`it never said "${text}": ${all}`)))
+  })
+}
