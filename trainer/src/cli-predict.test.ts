@@ -5,6 +5,7 @@ import { Classifier, wasmEngine } from 'cocoop/node'
 import { beforeAll, expect, test, vi } from 'vitest'
 import { readModel } from './models.ts'
 import type { Predicted } from './prediction-rows.ts'
+import { formatProbe } from './runs/probe-file.ts'
 import { COLOURS, Home, makeColours } from './testing/cli.ts'
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 }) // processes, on a machine that may be busy
@@ -126,6 +127,50 @@ test('class-specific prompts serve their own classes only', async () => {
   expect(await place.run('predict', 'colours/test', '--bundle', 'csc', '--classes', 'a,b')).toMatchObject({
     code: 5,
     stderr: expect.stringContaining('class_mismatch'),
+  })
+})
+
+test('a linear probe classifies by its own classes, without cosines', async () => {
+  const dim = 192
+  const model = {
+    id: 'emoji-clip',
+    sha256: JSON.parse(readFileSync(place.file('run/config.json'), 'utf8')).model.sha256,
+  }
+  // Two classes by the sign of one feature: its weight says how sure.
+  const weight = new Float32Array(2 * dim)
+  weight[dim] = 1000
+  const about = { classnames: ['left', 'right'], c: 1, model, training: {}, metrics: {} }
+  mkdirSync(place.file('probe'))
+  writeFileSync(place.file('probe/probe.safetensors'), formatProbe({ ...about, weight, bias: new Float32Array(2) }))
+  const { images } = await place.json<Answer>('predict', 'colours/test', '--bundle', 'probe')
+  const rows = await place.json<{ count: number }>('embed', 'colours/test', '--out', 'e.jsonl')
+  expect(rows.count).toBe(images.length)
+  const features = readFileSync(place.file('e.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { path: string; features: number[] })
+  for (const [i, { path, predictions }] of images.entries()) {
+    expect(path).toBe(features[i]?.path)
+    expect(predictions[0]).toMatchObject({
+      classname: (features[i]?.features[0] ?? 0) > 0 ? 'right' : 'left',
+      cosine: null,
+    })
+    expect(predictions.reduce((sum, { prob }) => sum + prob, 0)).toBeCloseTo(1, 5)
+  }
+  expect(
+    await place.run('predict', 'colours/test', '--bundle', 'probe/probe.safetensors', '--out', 'p/probe.csv'),
+  ).toMatchObject({ code: 0 })
+  expect(readFileSync(place.file('p/probe.csv'), 'utf8')).toMatch(
+    /\ncolours\/test\/black\/0\.png,(left|right),[\d.e-]+,,(left|right),[\d.e-]+,\n/,
+  )
+  expect(await place.run('predict', 'colours', '--bundle', 'probe', '--classes', 'a,b')).toMatchObject({ code: 5 })
+  writeFileSync(
+    place.file('probe/probe.safetensors'),
+    formatProbe({ ...about, model: { ...model, sha256: 'x' }, weight, bias: new Float32Array(2) }),
+  )
+  expect(await place.run('predict', 'colours', '--bundle', 'probe')).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining('model_mismatch'),
   })
 })
 

@@ -1,8 +1,10 @@
 /** `cocoop-train predict`: the classes of images, by what a run learned or by a bundle. */
-import { type EngineModel, type NativeEngine, nativeEngine, rank } from 'cocoop/node'
+import { basename, join } from 'node:path'
+import { type NativeEngine, type NativeModel, nativeEngine, rank } from 'cocoop/node'
 import { z } from 'zod'
 import { findBundle } from '../bundle-source.ts'
 import { type Context, defineCommand } from '../command.ts'
+import { kindOf } from '../datasets/disk.ts'
 import { EXIT, TrainError } from '../errors.ts'
 import { embedEach } from '../images.ts'
 import { type LeftOut, leaveOut } from '../left-out.ts'
@@ -12,6 +14,7 @@ import { openPredictions, type Predicted } from '../prediction-rows.ts'
 import { holdsRun } from '../report/read-run.ts'
 import { openConfig } from '../runs/config.ts'
 import { SOURCE } from '../runs/options.ts'
+import { probabilities, readProbe } from '../runs/probe-file.ts'
 import { STORE } from '../stores.ts'
 
 const FLAGS = z.object({
@@ -21,7 +24,7 @@ const FLAGS = z.object({
     positional: true,
   }),
   bundle: z.string().meta({
-    description: "A bundle's file, a run's folder, or a published name",
+    description: "A bundle's file, a run's folder (a linear probe's, too), or a published name",
     value: 'FILE|RUN|NAME',
     short: 'b',
   }),
@@ -42,6 +45,8 @@ const FLAGS = z.object({
   ...STORE,
 })
 type Flags = z.output<typeof FLAGS>
+
+const PROBE = 'probe.safetensors'
 
 export const predict = defineCommand({
   name: 'predict',
@@ -69,7 +74,7 @@ export const predict = defineCommand({
     const images: Predicted[] = []
     const left_out: LeftOut[] = []
     let count = 0
-    for await (const batch of embedEach(model, listed, signal)) {
+    for await (const batch of embedEach(model, listed, signal, labeller.normalized)) {
       const { good, features, bad } = leaveOut(batch, model.info.embed_dim, terminal)
       left_out.push(...bad)
       const rows = await labeller.label(
@@ -95,52 +100,79 @@ export const predict = defineCommand({
 
 /** What gives images their classes. */
 interface Labeller extends Disposable {
-  model: EngineModel
+  model: NativeModel
   classnames: string[]
   /** Where it is from, for messages. */
   from: string
+  /** Whether it takes features L2-normalised, or as they leave the tower. */
+  normalized: boolean
   /** The best classes of images with these features (n, embed_dim). */
   label: (paths: readonly string[], features: Float32Array, topK: number) => Promise<Predicted[]>
 }
 
-async function openLabeller(engine: NativeEngine, flags: Flags, { signal }: Context): Promise<Labeller> {
+async function openLabeller(engine: NativeEngine, flags: Flags, context: Context): Promise<Labeller> {
+  const probe = await probeAt(flags.bundle)
+  return probe === undefined
+    ? await bundleLabeller(engine, flags, context)
+    : await probeLabeller(engine, probe, flags, context)
+}
+
+async function bundleLabeller(engine: NativeEngine, flags: Flags, { signal }: Context): Promise<Labeller> {
   const { bytes, from } = await findBundle(flags.bundle, flags)
   const { classnames: own, model: madeFor, name, prompt } = engine.bundleMetadata(bytes)
-  const classnames = flags.classes === undefined ? own : namesOf(flags.classes)
-  if (flags.classes !== undefined && prompt.csc)
-    throw new TrainError(
-      'class_mismatch',
-      `the bundle ${name} has class-specific prompts, which serve its own classes only`,
-    )
-  const { model } = await openModel(engine, flags.model ?? (await modelOfRun(flags.bundle)) ?? madeFor.id, { signal })
-  try {
-    const classifier = await model.classifier(bytes, {
-      signal,
-      classnames: flags.classes === undefined ? undefined : classnames,
-    })
-    return {
-      model,
-      classnames,
-      from,
-      label: async (paths, features, topK) => {
-        if (paths.length === 0) return []
-        const { probs, cosines } = await classifier.score(features, { signal })
-        const row = (values: Float32Array, i: number) =>
-          values.subarray(i * classnames.length, (i + 1) * classnames.length)
-        return paths.map((path, i) => ({
-          path,
-          predictions: rank({ probs: row(probs, i), cosines: row(cosines, i) }, classnames, topK),
-        }))
-      },
-      [Symbol.dispose]: () => {
-        classifier[Symbol.dispose]()
-        model[Symbol.dispose]()
-      },
-    }
-  } catch (cause) {
-    model[Symbol.dispose]()
-    throw cause
+  const asked = flags.classes === undefined ? undefined : namesOf(flags.classes)
+  if (asked !== undefined && prompt.csc) throw onlyItsOwn(`the bundle ${name} has class-specific prompts`)
+  using opened = new DisposableStack()
+  const { model } = await openModel(engine, await modelName(flags, madeFor.id), { signal })
+  opened.use(model)
+  const classifier = opened.use(await model.classifier(bytes, { signal, classnames: asked }))
+  const classnames = asked ?? own
+  const label: Labeller['label'] = async (paths, features, topK) => {
+    if (paths.length === 0) return []
+    const { probs, cosines } = await classifier.score(features, { signal })
+    const row = (values: Float32Array, i: number) => values.subarray(i * classnames.length, (i + 1) * classnames.length)
+    return paths.map((path, i) => ({
+      path,
+      predictions: rank({ probs: row(probs, i), cosines: row(cosines, i) }, classnames, topK),
+    }))
   }
+  const both = opened.move()
+  return { model, classnames, from, normalized: true, label, [Symbol.dispose]: () => both.dispose() }
+}
+
+async function probeLabeller(engine: NativeEngine, path: string, flags: Flags, { signal }: Context): Promise<Labeller> {
+  const probe = await readProbe(path)
+  if (flags.classes !== undefined) throw onlyItsOwn(`${path} is a linear probe`)
+  const opened = await openModel(engine, await modelName(flags, probe.model.id), { signal })
+  const { id, model } = opened
+  if (model.info.sha256 !== probe.model.sha256) {
+    model[Symbol.dispose]()
+    throw new TrainError('model_mismatch', `${path} was made for another model than ${id}`)
+  }
+  const { classnames } = probe
+  const label: Labeller['label'] = async (paths, features, topK) => {
+    const all = probabilities(probe, features)
+    return paths.map((path, i) => {
+      const probs = all.subarray(i * classnames.length, (i + 1) * classnames.length)
+      const ranked = rank({ probs, cosines: probs }, classnames, topK)
+      return { path, predictions: ranked.map((guess) => ({ ...guess, cosine: null })) }
+    })
+  }
+  return { model, classnames, from: path, normalized: false, label, [Symbol.dispose]: () => model[Symbol.dispose]() }
+}
+
+function onlyItsOwn(what: string): TrainError {
+  return new TrainError('class_mismatch', `${what}, which serves its own classes only`, 'Leave --classes out.')
+}
+
+/** The file of a linear probe, where `target` is one or the run that made it. */
+async function probeAt(target: string): Promise<string | undefined> {
+  const path = basename(target) === PROBE ? target : join(target, PROBE)
+  return (await kindOf(path, 'isFile')) ? path : undefined
+}
+
+async function modelName({ bundle, model }: Flags, madeFor: string): Promise<string> {
+  return model ?? (await modelOfRun(bundle)) ?? madeFor
 }
 
 /** What a run named its model by, which may be a path. */
