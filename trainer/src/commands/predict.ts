@@ -69,7 +69,7 @@ export const predict = defineCommand({
     const { model, classnames, from } = labeller
     const topK = Math.min(flags.top_k, classnames.length)
     await using file = flags.out === undefined ? undefined : await openPredictions(flags.out, topK)
-    const widest = Math.min(60, Math.max(...listed.map(({ path }) => path.length)))
+    const widest = listed.reduce((widest, { path }) => Math.max(widest, Math.min(60, path.length)), 0)
     const classWidth = Math.min(40, Math.max(...classnames.map((name) => name.length)))
     const images: Predicted[] = []
     const left_out: LeftOut[] = []

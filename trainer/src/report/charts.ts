@@ -66,7 +66,7 @@ export function ratePlot(id: string, { steps, lr }: Curves): Plot | undefined {
   return {
     id,
     title: 'Learning rate',
-    description: `Learning rate over ${steps.length} steps, from ${rates[0]} to ${rates.at(-1)}, at most ${Math.max(...rates)}.`,
+    description: `Learning rate over ${steps.length} steps, from ${rates[0]} to ${rates.at(-1)}, at most ${rates.reduce((a, b) => Math.max(a, b))}.`,
     height: 180,
     option: () => ({
       grid: GRID,

@@ -113,7 +113,7 @@ ${all.map(({ name, rows }) =>
 async function fewShots(runs: readonly Run[]): Promise<Html | undefined> {
   const figures: Html[] = []
   for (const [classes, chosen] of Map.groupBy(runs, ({ config }) => config.options.classes)) {
-    const lines = groupsOf(chosen, ['shots', 'epochs']).map(({ name, runs }) => ({
+    const lines = groupsOf(chosen, ['shots']).map(({ name, runs }) => ({
       name,
       byShots: Map.groupBy(runs, shotsOf),
     }))

@@ -49,7 +49,7 @@ export function groupsOf(runs: readonly Run[], ignored: readonly string[] = []):
   const within = [...new Set(runs.map(({ method }) => method))].flatMap((method) =>
     differing(runs.filter((run) => run.method === method)),
   )
-  let names = [...new Set(within)].filter((name) => !ignored.includes(name))
+  let names = [...new Set(within)]
   // An option that follows from those before it, such as epochs from shots, tells nothing more.
   const all = grouped(runs, names).length
   for (const name of names.toReversed()) {
@@ -57,7 +57,10 @@ export function groupsOf(runs: readonly Run[], ignored: readonly string[] = []):
     const fewer = names.filter((other) => other !== name)
     if (grouped(runs, fewer).length === all) names = fewer
   }
-  return grouped(runs, names)
+  return grouped(
+    runs,
+    names.filter((name) => !ignored.includes(name)),
+  )
 }
 
 function grouped(runs: readonly Run[], names: readonly string[]): Group[] {

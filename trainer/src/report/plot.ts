@@ -81,12 +81,10 @@ function draw(echarts: ECharts, { id, description, option, tip }: Plot, size: Si
   const { width, height, narrow } = size
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {
-    const { series } = option(size)
     chart.setOption({ animation: false, textStyle: { fontFamily: 'inherit', color: COLOUR.ink }, ...option(size) })
     const name = `${id}${narrow ? '-narrow' : ''}`
     const svg = clean(chart.renderToSVGString({ useViewBox: true }), name, tip)
-    const marks = Array.isArray(series) ? series.length : 1
-    const start = `<svg class="${narrow ? 'narrow' : 'wide'}" data-series="${marks}" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="${name}-t"${narrow ? ' display="none"' : ''}><title id="${name}-t">${escaped(description)}</title>`
+    const start = `<svg class="${narrow ? 'narrow' : 'wide'}" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="${name}-t"${narrow ? ' display="none"' : ''}><title id="${name}-t">${escaped(description)}</title>`
     return new Html(svg.replace(/^<svg[^>]*>/, start))
   } finally {
     chart.dispose()
@@ -103,7 +101,7 @@ function clean(svg: string, name: string, tip: Plot['tip']): string {
       '',
     )
     .replace(/ style="([^"]*)"/g, (_, style: string) => attributes(style))
-    .replaceAll(/zr\d+-/g, `${name}-`)
+    .replace(/(id="|url\(#)zr\d+-/g, `$1${name}-`)
     .replace(
       /<path ([^>]*?) ecmeta_series_index="(\d+)" ecmeta_data_index="(\d+)"([^>]*)><\/path>/g,
       (_, before: string, series: string, index: string, after: string) => {
