@@ -1,9 +1,9 @@
 /** `predict` and `report` as processes: what is printed and written, that the answers are the worker's, and what goes wrong. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Classifier, wasmEngine } from 'cocoop/node'
 import { beforeAll, expect, test, vi } from 'vitest'
-import { readModel } from './models.ts'
+import { findModel, readModel } from './models.ts'
 import type { Predicted } from './prediction-rows.ts'
 import { formatProbe } from './runs/probe-file.ts'
 import { COLOURS, Home, makeColours } from './testing/cli.ts'
@@ -169,6 +169,33 @@ test('a linear probe classifies by its own classes, without cosines', async () =
     formatProbe({ ...about, model: { ...model, sha256: 'x' }, weight, bias: new Float32Array(2) }),
   )
   expect(await place.run('predict', 'colours', '--bundle', 'probe')).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining('model_mismatch'),
+  })
+})
+
+test('a run brings the model that it was made with', async () => {
+  const other = place.file('other')
+  cpSync(findModel('emoji-clip'), other, { recursive: true })
+  const weights = readFileSync(place.file('other/model.safetensors'))
+  weights[weights.length - 2] = (weights.at(-2) ?? 0) ^ 1
+  writeFileSync(place.file('other/model.safetensors'), weights)
+  const train = [
+    'train',
+    '--data',
+    'colours',
+    '--method',
+    'zero-shot',
+    '--model',
+    other,
+    '--out',
+    'by-other',
+    '--no-report',
+  ]
+  expect(await place.run(...train)).toMatchObject({ code: 0 })
+  const red = 'colours/test/red/0.png'
+  expect(await place.run('predict', red, '--bundle', 'by-other')).toMatchObject({ code: 0 })
+  expect(await place.run('predict', red, '--bundle', 'by-other', '--model', 'emoji-clip')).toMatchObject({
     code: 5,
     stderr: expect.stringContaining('model_mismatch'),
   })

@@ -13,7 +13,6 @@ import { openModel } from '../models.ts'
 import { openPredictions, type Predicted } from '../prediction-rows.ts'
 import { holdsRun } from '../report/read-run.ts'
 import { openConfig } from '../runs/config.ts'
-import { SOURCE } from '../runs/options.ts'
 import { probabilities, readProbe } from '../runs/probe-file.ts'
 import { STORE } from '../stores.ts'
 
@@ -28,7 +27,7 @@ const FLAGS = z.object({
     value: 'FILE|RUN|NAME',
     short: 'b',
   }),
-  model: SOURCE.model.optional().meta({
+  model: z.string().optional().meta({
     description: 'CLIP model (default the one that the bundle was made for)',
     value: 'NAME|DIR',
     short: 'm',
