@@ -17,6 +17,7 @@ const SILENT = new Set([
   'log_style',
   'tensorboard',
   'any_backbone',
+  'root',
 ])
 /** Options that a method alone has a use for; zero-shot has one for no others. */
 const OWN: Record<string, TrainOptions['method']> = { templates: 'zero-shot' }

@@ -23,7 +23,7 @@ test('a PNG holds its pixels', async () => {
 test('pictures are the middle of what is there, each made once, until the page is full', async () => {
   const { test: items } = await openDataset('emoji-kinds')
   const pictures = new Pictures()
-  const source = { target: 'emoji-kinds', name: 'emoji-kinds', split: 'test' }
+  const source = { target: 'emoji-kinds', root: undefined, name: 'emoji-kinds', split: 'test' }
   const [first = '', second = ''] = items.map(({ path }) => path)
   expect(await pictures.get(source, first)).toBeUndefined() // nothing is allowed yet
   pictures.allow(20_000)
@@ -39,7 +39,7 @@ test('pictures are the middle of what is there, each made once, until the page i
   pictures.allow(1e6)
   expect(await pictures.get(source, second)).not.toBe(url)
   expect(await pictures.get(source, 'nothing.png')).toBeUndefined()
-  expect(await pictures.get({ target: './gone', name: 'gone', split: 'test' }, first)).toBeUndefined()
+  expect(await pictures.get({ target: './gone', root: undefined, name: 'gone', split: 'test' }, first)).toBeUndefined()
   expect([...pictures.notes].slice(1)).toEqual([
     'The data set emoji-kinds no longer holds some of the pictures that were tested.',
     expect.stringContaining('There are no pictures: the data set gone cannot be opened'),

@@ -25,9 +25,9 @@ export class Pictures {
    * The picture at `path` of a data set's split as a data: URL. What cannot be read is noted and `undefined`.
    * @param target what opens the data set, `name` what it calls itself
    */
-  async get({ target, name, split }: Source, path: string): Promise<string | undefined> {
+  async get({ target, root, name, split }: Source, path: string): Promise<string | undefined> {
     const key = JSON.stringify([target, split, path])
-    if (!this.#made.has(key)) this.#made.set(key, await this.#make({ target, name, split }, path))
+    if (!this.#made.has(key)) this.#made.set(key, await this.#make({ target, root, name, split }, path))
     const url = this.#made.get(key)
     if (url === undefined) return undefined
     if (url.length > this.#left) {
@@ -38,8 +38,8 @@ export class Pictures {
     return url
   }
 
-  async #make({ target, name, split }: Source, path: string): Promise<string | undefined> {
-    const items = await this.#open({ target, name, split })
+  async #make({ target, root, name, split }: Source, path: string): Promise<string | undefined> {
+    const items = await this.#open({ target, root, name, split })
     if (items === undefined) return undefined
     const item = items.get(path)
     if (item === undefined) {
@@ -60,16 +60,16 @@ export class Pictures {
     }
   }
 
-  #open({ target, name, split }: Source): Promise<Map<string, Item> | undefined> {
-    const key = JSON.stringify([target, split])
-    const opened = this.#sets.get(key) ?? this.#openSet({ target, name, split })
+  #open({ target, root, name, split }: Source): Promise<Map<string, Item> | undefined> {
+    const key = JSON.stringify([target, root, split])
+    const opened = this.#sets.get(key) ?? this.#openSet({ target, root, name, split })
     this.#sets.set(key, opened)
     return opened
   }
 
-  async #openSet({ target, name, split }: Source): Promise<Map<string, Item> | undefined> {
+  async #openSet({ target, root, name, split }: Source): Promise<Map<string, Item> | undefined> {
     try {
-      const dataset: Dataset = await openDataset(target)
+      const dataset: Dataset = await openDataset(target, { root })
       return new Map((isSplit(split) ? dataset[split] : []).map((item) => [item.path, item]))
     } catch (cause) {
       this.notes.add(
@@ -82,6 +82,8 @@ export class Pictures {
 
 export interface Source {
   target: string
+  /** The folder of the papers' sets, where the run was given one. */
+  root: string | undefined
   name: string
   split: string
 }

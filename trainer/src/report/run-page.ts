@@ -183,7 +183,8 @@ async function testSection(run: Run, test: Test, id: string, pictures: Pictures)
     return html`<p class="note">The images of this test were not kept, only its figures.</p>${perClass(test)}`
   const { name } = run.config.data
   const source = {
-    target: test.data === name ? String(run.config.options.data ?? name) : test.data,
+    target: test.data === name ? run.config.options.data : test.data,
+    root: run.config.options.root,
     name: test.data,
     split: test.split,
   }

@@ -28,8 +28,8 @@ export async function openConfig(folder: string): Promise<Config & { options: Tr
   return { ...parsed.data, options: parsed.data.options as unknown as TrainOptions }
 }
 
-/** Flags that say nothing of what the run is. */
-const NOT_STORED: ReadonlySet<string> = new Set(['out', 'resume', 'cache', 'report'])
+/** Flags that say nothing of what the run is: the images are compared, not where they lie. */
+const NOT_STORED: ReadonlySet<string> = new Set(['out', 'resume', 'cache', 'report', 'root'])
 
 /** The stored config, after a check that the flags given now say nothing else. */
 export async function readConfig(
