@@ -1,5 +1,5 @@
 /** Reads images and turns them into features. An image that cannot be read stops the work and is named, or is left out if asked. */
-import type { EngineModel, NativeModel } from 'cocoop/node'
+import type { CallOptions, EngineModel } from 'cocoop/node'
 import type { Context } from './command.ts'
 import { codeOf, TrainError } from './errors.ts'
 import { Countdown } from './progress.ts'
@@ -12,9 +12,6 @@ export interface ReadOptions extends Pick<Context, 'terminal' | 'signal'> {
   skipBad: boolean
 }
 
-/** What turns images into features; the addon alone gives them as they leave the tower. */
-type Encoding = Pick<NativeModel, 'info' | 'embedImages'>
-
 /** An image to be. */
 export interface Readable {
   path: string
@@ -26,6 +23,15 @@ export interface Bad {
   index: number
   code: string
   message: string
+}
+
+/** What makes features of images; only the addon gives those that are not normalised. */
+export interface Encoding {
+  info: Pick<EngineModel['info'], 'embed_dim'>
+  embedImages(
+    images: Uint8Array[],
+    options: CallOptions & { normalized?: boolean },
+  ): ReturnType<EngineModel['embedImages']>
 }
 
 /** Selected images with their features, (n, embed_dim). */

@@ -1,6 +1,6 @@
 /** `cocoop-train predict`: the classes of images, by what a run learned or by a bundle. */
 import { basename, join } from 'node:path'
-import { type NativeEngine, type NativeModel, nativeEngine, rank } from 'cocoop/node'
+import { linearProbeProbs, type NativeEngine, type NativeModel, nativeEngine, rank } from 'cocoop/node'
 import { z } from 'zod'
 import { findBundle } from '../bundle-source.ts'
 import { type Context, defineCommand } from '../command.ts'
@@ -13,7 +13,7 @@ import { openModel } from '../models.ts'
 import { openPredictions, type Predicted } from '../prediction-rows.ts'
 import { holdsRun } from '../report/read-run.ts'
 import { openConfig } from '../runs/config.ts'
-import { probabilities, readProbe } from '../runs/probe-file.ts'
+import { readProbe } from '../runs/probe-file.ts'
 import { STORE } from '../stores.ts'
 
 const FLAGS = z.object({
@@ -150,7 +150,8 @@ async function probeLabeller(engine: NativeEngine, path: string, flags: Flags, {
   }
   const { classnames } = probe
   const label: Labeller['label'] = async (paths, features, topK) => {
-    const all = probabilities(probe, features)
+    if (paths.length === 0) return []
+    const all = await linearProbeProbs(probe, features)
     return paths.map((path, i) => {
       const probs = all.subarray(i * classnames.length, (i + 1) * classnames.length)
       const ranked = rank({ probs, cosines: probs }, classnames, topK)
