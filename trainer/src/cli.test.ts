@@ -147,6 +147,7 @@ test('a linear probe is a run, too; it knows its own classes only', async () => 
     'config.json',
     'log.txt',
     'probe.safetensors',
+    'report.html',
     'result.json',
     'tests',
   ])
