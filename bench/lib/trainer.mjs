@@ -1,0 +1,51 @@
+/** Our side of the training bench: steps of the addon's Trainer, as the command line runs them. */
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { nativeEngine } from 'cocoop/node'
+import { classnames } from './classnames.mjs'
+
+const png = readFileSync(resolve(import.meta.dirname, '../../fixtures/preprocess/in/rgb_224x224.png'))
+/** Images of an epoch where their features come anew: the trainer encodes so many at a time, whatever the batch. */
+const ENCODED = 32
+
+/** The model of a folder, as `--model` opens it. */
+export async function openModel(folder) {
+  return await (await nativeEngine()).openModel({ paths: [resolve(folder, 'model.safetensors')], config: '' })
+}
+
+/**
+ * A run of `case` {classes, n_ctx, conditional, batch, encode}: `step()` trains an epoch and gives the milliseconds of one step.
+ * Without `encode` every image has one view, whose features the first epoch keeps.
+ */
+export async function training(model, { classes, n_ctx, conditional, batch, encode }, steps = 4) {
+  const n = encode ? Math.max(batch, ENCODED) : batch * steps
+  const spec = {
+    method: conditional ? 'cocoop' : 'coop',
+    classnames: classnames(classes),
+    n_ctx,
+    ctx_init: null,
+    csc: false,
+    class_token_position: 'end',
+    epochs: 1000,
+    batch_size: batch,
+    lr: 0.002,
+    momentum: 0.9,
+    weight_decay: 5e-4,
+    warmup_epochs: 1,
+    warmup_lr: 1e-5,
+    augment: encode ? 'crop-flip' : 'none',
+    seed: 1,
+  }
+  const labels = Uint32Array.from({ length: n }, (_, i) => i % classes)
+  const trainer = await model.trainer(
+    spec,
+    Array.from({ length: n }, () => png),
+    labels,
+  )
+  const step = async () => {
+    const start = performance.now()
+    await trainer.epoch(() => {})
+    return ((performance.now() - start) * batch) / n
+  }
+  return { step }
+}
