@@ -11,11 +11,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
-import { classnames } from './lib/classnames.mjs'
 import { measure } from './lib/cost.mjs'
 import { alternate } from './lib/measure.mjs'
 import { answering } from './lib/peer.mjs'
-import { openModel, training } from './lib/trainer.mjs'
+import { openModel, tokens, training } from './lib/trainer.mjs'
 import { folder, PHOTOS } from './peers/where.mjs'
 
 const { values } = parseArgs({
@@ -58,12 +57,12 @@ let steps
 /** One step of PyTorch: its milliseconds. */
 async function theirStep(of) {
   steps ??= await answering(PYTHON, [PEER, 'steps', THREADS, WEIGHTS])
-  return (await steps({ ...of, classnames: classnames(of.classes) })).ms
+  return (await steps({ ...of, ids: tokens(of) })).ms
 }
 
-async function ourStep(of, epoch_steps) {
+async function ourStep(of) {
   model ??= await openModel(MODEL)
-  return (await training(model, of, epoch_steps)).step
+  return (await training(model, of)).step
 }
 
 /** Bytes that PyTorch's step takes beside the model, about. */
@@ -146,7 +145,7 @@ async function memoryRow() {
   for (let round = 0; round < Math.min(rounds, 3); round++) {
     ours.push((await ourPeak(of)) - weights)
     const peer = await answering(PYTHON, [PEER, 'steps', THREADS, WEIGHTS])
-    const command = { ...of, classnames: classnames(of.classes) }
+    const command = { ...of, ids: tokens(of) }
     await peer(command)
     theirs.push((await peer(command)).bytes - weights)
     peer.end()

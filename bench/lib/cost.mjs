@@ -13,7 +13,7 @@ const ROUNDS = 3
 export async function measure({ ourStep, theirStep, fits, say }) {
   const point = async (classes, batch) => {
     const of = { classes, batch, n_ctx: 4, conditional: true, encode: false }
-    const ours = await ourStep(of, 1)
+    const ours = await ourStep(of)
     let times
     if (fits(of)) times = await alternate(ours, () => theirStep(of), ROUNDS)
     else {

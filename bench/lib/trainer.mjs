@@ -6,19 +6,26 @@ import { classnames } from './classnames.mjs'
 
 const png = readFileSync(resolve(import.meta.dirname, '../../fixtures/preprocess/in/rgb_224x224.png'))
 /** Images of an epoch where their features come anew: the trainer encodes so many at a time, whatever the batch. */
-const ENCODED = 32
+const ENCODED = 8
+
+const engine = await nativeEngine()
 
 /** The model of a folder, as `--model` opens it. */
 export async function openModel(folder) {
-  return await (await nativeEngine()).openModel({ paths: [resolve(folder, 'model.safetensors')], config: '' })
+  return await engine.openModel({ paths: [resolve(folder, 'model.safetensors')], config: '' })
+}
+
+/** The tokens of a case's prompts, with a word for each vector that is learned. */
+export function tokens({ classes, n_ctx }) {
+  return classnames(classes).map((name) => [...engine.tokenize(`${'X '.repeat(n_ctx)}${name}.`)])
 }
 
 /**
  * A run of `case` {classes, n_ctx, conditional, batch, encode}: `step()` trains an epoch and gives the milliseconds of one step.
  * Without `encode` every image has one view, whose features the first epoch keeps.
  */
-export async function training(model, { classes, n_ctx, conditional, batch, encode }, steps = 4) {
-  const n = encode ? Math.max(batch, ENCODED) : batch * steps
+export async function training(model, { classes, n_ctx, conditional, batch, encode }) {
+  const n = encode ? Math.max(batch, ENCODED) : batch * Math.ceil(4 / batch)
   const spec = {
     method: conditional ? 'cocoop' : 'coop',
     classnames: classnames(classes),

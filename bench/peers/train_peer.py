@@ -13,17 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from open_clip.tokenizer import SimpleTokenizer
-from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from torchvision import transforms
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTEXT = 77
 LIMIT = 2e-4  # as crates/core/tests/parity has it
-tokenizer = SimpleTokenizer()
-
 
 class QuickGELU(nn.Module):
     def forward(self, x):
@@ -114,19 +109,18 @@ class Clip(nn.Module):
 class Prompts(nn.Module):
     """What is learned: ctx, and CoCoOp's Meta-Net; and the class names' embeddings around it."""
 
-    def __init__(self, clip, classnames, n_ctx, prefix, conditional, position="end", csc=False):
+    def __init__(self, clip, ids, n_ctx, conditional, position="end", csc=False, name_lengths=()):
+        """`ids` are the tokens of each class's text, in which `n_ctx` words stand for what is learned."""
         super().__init__()
-        names = [name.replace("_", " ") for name in classnames]
-        ids = [[49406, *tokenizer.encode(f"{prefix} {name}."), 49407] for name in names]
-        tokens = torch.tensor([row + [0] * (CONTEXT - len(row)) for row in ids])
-        self.name_lengths = [len(tokenizer.encode(name)) for name in names]
+        tokens = torch.tensor([[49406, *row, 49407] + [0] * (CONTEXT - 2 - len(row)) for row in ids])
+        self.name_lengths = name_lengths
         self.eot = tokens.argmax(-1)
         self.position, self.n_ctx = position, n_ctx
         embedding = clip.token_embedding(tokens)
         self.register_buffer("start", embedding[:, :1])
         self.register_buffer("rest", embedding[:, 1 + n_ctx :])
         width, embed_dim = clip.text_projection.shape
-        shape = (len(names), n_ctx, width) if csc else (n_ctx, width)
+        shape = (len(ids), n_ctx, width) if csc else (n_ctx, width)
         self.ctx = nn.Parameter(torch.randn(shape) * 0.02)
         if conditional:
             self.meta_net = nn.Sequential()
@@ -254,18 +248,20 @@ def error(ours, theirs):
     return float(worst / largest if largest > 0 else ours.abs().max())
 
 
-def check_case(clip, path):
+def check_case(clip, tokenizer, path):
     run, tensors = json.loads(path.read_text()), read_safetensors(path.with_suffix(".safetensors"))
     options, init = run["options"], {n[5:]: t for n, t in tensors.items() if n.startswith("init.")}
     n_ctx = init["ctx"].shape[-2]
+    names = [name.replace("_", " ") for name in run["class_names"]]
+    prefix = options["CTX_INIT"] or " ".join(["X"] * n_ctx)
     prompts = Prompts(
         clip,
-        run["class_names"],
+        [tokenizer.encode(f"{prefix} {name}.") for name in names],
         n_ctx,
-        options["CTX_INIT"] or " ".join(["X"] * n_ctx),
         run["trainer"] == "COCOOP",
         options.get("CLASS_TOKEN_POSITION", "end"),
         options.get("CSC", False),
+        [len(tokenizer.encode(name)) for name in names],
     )
     with torch.no_grad():
         for name, parameter in prompts.named_parameters():
@@ -286,47 +282,49 @@ def check_case(clip, path):
 
 def check():
     """Repeats the runs of fixtures/traj that are on a vision transformer; says how far off the worst of each is."""
-    clip = tiny_vit()
+    from open_clip.tokenizer import SimpleTokenizer
+
+    torch.set_num_threads(1)  # what is tiny is slower on two
+    clip, tokenizer = tiny_vit(), SimpleTokenizer()
     paths = sorted((ROOT / "fixtures/traj").glob("*.json"))
-    cases = {path.stem: check_case(clip, path) for path in paths if json.loads(path.read_text())["model"] == "tiny-vit"}
+    cases = {path.stem: check_case(clip, tokenizer, path) for path in paths if json.loads(path.read_text())["model"] == "tiny-vit"}
     return {"check": cases, "limit": LIMIT, "ok": bool(cases) and all(worst <= LIMIT for worst in cases.values())}
 
 
 def make(clip, case):
-    """The function that runs one step of `case` {classnames, n_ctx, conditional, batch, encode}."""
-    prompts = Prompts(clip, case["classnames"], case["n_ctx"], " ".join(["X"] * case["n_ctx"]), case["conditional"])
+    """The function that runs one step of `case` {ids, n_ctx, conditional, batch, encode}."""
+    prompts = Prompts(clip, case["ids"], case["n_ctx"], case["conditional"])
     training = Training(clip, prompts)
     pixels = torch.randn(case["batch"], 3, clip.size, clip.size)
-    labels = torch.arange(case["batch"]) % len(case["classnames"])
+    labels = torch.arange(case["batch"]) % len(case["ids"])
     if case["encode"]:
         return lambda: training.step(clip.image_features(pixels), labels)
     features = F.normalize(torch.randn(case["batch"], clip.text_projection.shape[1]), dim=-1)
     return lambda: training.step(features, labels)
 
 
-class Photos(torch.utils.data.Dataset):
-    """A folder's images as training sees them: torchvision's transforms in the order of the original's."""
-
-    def __init__(self, folder, size=224):
-        self.paths = sorted(Path(folder).iterdir())
-        mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-        self.view = transforms.Compose([
-            transforms.RandomResizedCrop(size, interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(mean, std),
-        ])
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, i):
-        return self.view(Image.open(self.paths[i]).convert("RGB"))
-
-
 def views(threads, folder):
-    """The function that makes one view of each image, `threads` processes at work as the original's loader has them."""
-    loader = torch.utils.data.DataLoader(Photos(folder), batch_size=32, shuffle=True, num_workers=int(threads), persistent_workers=True)
+    """The function that makes one view of each image of a folder, as the original's loader does: torchvision's transforms in its
+    order, `threads` processes at work."""
+    from PIL import Image
+    from torchvision import transforms
+
+    view = transforms.Compose([
+        transforms.RandomResizedCrop(224, interpolation=transforms.InterpolationMode.BICUBIC),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    ])
+    paths = sorted(Path(folder).iterdir())
+
+    class Photos(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(paths)
+
+        def __getitem__(self, i):
+            return view(Image.open(paths[i]).convert("RGB"))
+
+    loader = torch.utils.data.DataLoader(Photos(), batch_size=32, shuffle=True, num_workers=int(threads), persistent_workers=True)
     return lambda _: sum(len(batch) for batch in loader)
 
 

@@ -2,10 +2,10 @@
 //! `cargo run --release -p cocoop-core --example views -- FOLDER`; each line of the input is one pass over the folder, answered
 //! with `{"ms": ...}`. bench/train.mjs compares it with torchvision.
 
-use cocoop_core::input::image::{Limits, decode};
+use cocoop_core::input::image::Limits;
 use cocoop_core::input::transform::{self, CLIP};
 use cocoop_core::random::{Purpose, Random};
-use cocoop_core::train::augment::{Augment, train_view};
+use cocoop_core::train::augment::{Augment, train_view_of_file};
 use rayon::prelude::*;
 use std::error::Error;
 use std::path::PathBuf;
@@ -27,9 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             .enumerate()
             .map(|(i, path)| {
                 let file = std::fs::read(path).expect("a file that was just listed");
-                let image = decode(&file, &Limits::default()).expect("an image");
-                let mut random = Random::new(1, Purpose::Augment, [pass as u64, i as u64]);
-                let view = train_view(&image, SIZE, Augment::CropFlip, &mut random);
+                let random = &mut Random::new(1, Purpose::Augment, [pass as u64, i as u64]);
+                let view =
+                    train_view_of_file(&file, &Limits::default(), SIZE, Augment::CropFlip, random)
+                        .expect("an image");
                 let mut pixels = vec![0.0; view.len()];
                 transform::normalize(&view, SIZE, &CLIP, &mut pixels);
                 pixels
