@@ -48,6 +48,8 @@ export async function untrainedCoCoOp(model, classnames, picture, metadata) {
     warmup_epochs: 0,
     warmup_lr: 1e-5,
     augment: 'none',
+    views: 0,
+    meta_net_reduction: 16,
     seed: 1,
   }
   const trainer = await model.trainer(spec, [picture], Uint32Array.of(0))

@@ -95,5 +95,7 @@ export const SPEC: Omit<TrainSpec, 'classnames'> = {
   warmup_epochs: 0,
   warmup_lr: 1e-5,
   augment: 'none',
+  views: 0,
+  meta_net_reduction: 16,
   seed: 1,
 }

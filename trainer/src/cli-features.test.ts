@@ -1,47 +1,31 @@
 /** `embed`, `score`, `search` and templates as processes: what is written, what is kept, what goes wrong. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { beforeAll, expect, test, vi } from 'vitest'
 import { openDataset } from './datasets/open.ts'
+import { Home } from './testing/cli.ts'
 
 vi.setConfig({ testTimeout: 120_000 }) // processes, on a machine that may be busy
-const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 const WIDTH = 192
-const home = mkdtempSync(join(tmpdir(), 'cocoop-features-'))
+const place = new Home('features')
+const home = place.path
 const photos = join(home, 'photos')
 const kept = join(home, 'cache/features')
 
-function start(...args: string[]) {
-  const env = { ...process.env, NO_COLOR: '1', COCOOP_CACHE: join(home, 'cache') }
-  const child = spawn(process.execPath, [CLI, ...args], { cwd: home, env })
-  const ended = { code: null as number | null, stdout: '', stderr: '' }
-  child.stdout.on('data', (chunk: Buffer) => (ended.stdout += chunk.toString()))
-  child.stderr.on('data', (chunk: Buffer) => (ended.stderr += chunk.toString()))
-  return { child, end: once(child, 'close').then(([code]) => ({ ...ended, code: code as number | null })) }
-}
-const run = (...args: string[]) => start(...args).end
+const start = (...args: string[]) => place.start(args)
+const run = (...args: string[]) => place.run(...args)
 /** The result of a command that went well. */
-async function json<T>(...args: string[]): Promise<T> {
-  const { code, stdout, stderr } = await run(...args, '--json')
-  expect(stderr).not.toContain('error:')
-  expect(code).toBe(0)
-  return JSON.parse(stdout) as T
-}
+const json = <T>(...args: string[]) => place.json<T>(...args)
 const rowsOf = (text: string) =>
   text
     .trim()

@@ -1,91 +1,27 @@
 /** The command line as a process, built as it is shipped: exit codes, what is printed where, and runs that are interrupted. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import {
-  appendFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { beforeAll, expect, test } from 'vitest'
-import { openDataset } from './datasets/open.ts'
+import { beforeAll, expect, test, vi } from 'vitest'
 import { findModel } from './models.ts'
+import { CLI, COLOURS, Home, makeColours } from './testing/cli.ts'
 
-const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
-const CLASSES = ['black', 'blue', 'red', 'yellow']
-const home = mkdtempSync(join(tmpdir(), 'cocoop-cli-'))
-const data = join(home, 'colours')
-
-interface Ended {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-
-function start(args: string[], before: string[] = []) {
-  const [program, ...rest] = [...before, process.execPath, CLI, ...args]
-  const child = spawn(program ?? '', rest, {
-    cwd: home,
-    env: { ...process.env, NO_COLOR: '1', COCOOP_CACHE: join(home, 'cache') },
-  })
-  const ended: Ended = { code: null, stdout: '', stderr: '' }
-  child.stdout.on('data', (chunk: Buffer) => (ended.stdout += chunk.toString()))
-  child.stderr.on('data', (chunk: Buffer) => (ended.stderr += chunk.toString()))
-  const end = once(child, 'close').then(([code]) => ({ ...ended, code: code as number | null }))
-  return { child, end }
-}
-const run = (...args: string[]): Promise<Ended> => start(args).end
-
-/** A few images of a few classes, in class folders. */
-async function makeData(folder: string, { train = 6, test = 4 } = {}): Promise<void> {
-  const { train: trainItems, test: testItems } = await openDataset('emoji-backdrops')
-  for (const [split, items, n] of [
-    ['train', trainItems, train],
-    ['val', trainItems, 1],
-    ['test', testItems, test],
-  ] as const) {
-    for (const classname of CLASSES) {
-      mkdirSync(join(folder, split, classname), { recursive: true })
-      for (const [i, item] of items
-        .filter((item) => item.classname === classname)
-        .slice(0, n)
-        .entries()) {
-        writeFileSync(join(folder, split, classname, `${i}.png`), await item.read())
-      }
-    }
-  }
-}
+vi.setConfig({ testTimeout: 60_000 }) // processes, on a machine that may be busy
+const CLASSES = COLOURS
+const place = new Home('cli')
+const home = place.path
+const data = place.file('colours')
+const start = (args: string[], before: string[] = []) => place.start(args, { before })
+const run = (...args: string[]) => place.run(...args)
+const reached = (folder: string, steps: number) => place.reached(folder, steps)
 
 const TRAIN = ['train', '--data', data, '--shots', '4', '--epochs', '12']
-const bundleOf = (folder: string) => readFileSync(join(home, folder, 'bundle.safetensors'))
-const steps = (folder: string) => {
-  const path = join(home, folder, 'metrics.jsonl')
-  return existsSync(path)
-    ? readFileSync(path, 'utf8')
-        .split('\n')
-        .filter((line) => line.includes('"step"')).length
-    : 0
-}
-
-/** Waits until a running training has written so many lines of metrics. */
-async function reached(folder: string, lines: number): Promise<void> {
-  for (let waited = 0; steps(folder) < lines; waited += 2) {
-    if (waited > 60_000) throw new Error(`no ${lines} steps in ${folder}`)
-    await sleep(2)
-  }
-}
+const bundleOf = (folder: string) => readFileSync(place.file(folder, 'bundle.safetensors'))
 
 beforeAll(async () => {
-  await makeData(data)
+  await makeColours(data)
   const whole = await run(...TRAIN, '--out', 'whole')
   expect(whole.stderr).not.toContain('error:')
   expect(whole.code).toBe(0)
@@ -134,7 +70,7 @@ test('with --json an error is a document too', async () => {
 })
 
 test('a run leaves what it says, and is not overwritten', async () => {
-  const names = ['bundle.safetensors', 'checkpoints', 'config.json', 'log.txt', 'metrics.jsonl', 'result.json']
+  const names = ['bundle.safetensors', 'checkpoints', 'config.json', 'log.txt', 'metrics.jsonl', 'result.json', 'tests']
   expect(readdirSync(join(home, 'whole')).sort()).toEqual(names)
   expect(readdirSync(join(home, 'whole/checkpoints'))).toHaveLength(2)
   expect(JSON.parse(readFileSync(join(home, 'whole/config.json'), 'utf8'))).toMatchObject({
@@ -159,9 +95,59 @@ test('a run leaves what it says, and is not overwritten', async () => {
   })
 })
 
+test('the test of a run leaves its figures and a line for each image', async () => {
+  const file = (name: string) => readFileSync(join(home, 'whole/tests', name), 'utf8')
+  const test = JSON.parse(file('colours-all.json')) as { correct: number; accuracy: number; classnames: string[] }
+  expect(test).toMatchObject({
+    data: 'colours',
+    classes: 'all',
+    split: 'test',
+    n_cls: 4,
+    total: 16,
+    classnames: CLASSES,
+  })
+  const lines = file('colours-all.jsonl')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<'label' | 'predicted' | 'prob' | 'prob_label', number>)
+  expect(lines).toHaveLength(16)
+  expect(lines.filter(({ label, predicted }) => label === predicted)).toHaveLength(test.correct)
+  expect(test.accuracy).toBe((100 * test.correct) / 16)
+  expect(lines.every(({ prob, prob_label }) => prob >= prob_label && prob <= 1)).toBe(true)
+  const { metrics } = JSON.parse(readFileSync(join(home, 'whole/result.json'), 'utf8')) as { metrics: object }
+  expect(metrics).toMatchObject({ all: { total: 16, correct: test.correct } })
+})
+
+test('zero-shot CLIP is a run, too: its templates, tests and bundle', async () => {
+  const args = ['train', '--data', data, '--method', 'zero-shot', '--classes', 'base', '--out', 'zero-run']
+  const template = ['--templates', 'a photo of a thing on a {} background.']
+  expect(await run(...args, ...template)).toMatchObject({ code: 0, stdout: expect.stringMatching(/H\s+[\d.]+%/) })
+  const result = JSON.parse(readFileSync(join(home, 'zero-run/result.json'), 'utf8')) as { metrics: { base: object } }
+  const evaluated = await run('eval', '--bundle', 'zero-run', '--data', data, '--json')
+  const { total, correct, accuracy, ece } = JSON.parse(evaluated.stdout) as Record<string, number>
+  expect(result.metrics.base).toMatchObject({ total, correct, accuracy, ece })
+  expect(await run(...args, '--method', 'coop', '--out', 'never', ...template)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--templates does not go with --method coop'),
+  })
+}, 60_000)
+
 test('the same command gives the same bytes, and config.json repeats it', async () => {
   expect(await run('train', '--config', 'whole/config.json', '--out', 'again')).toMatchObject({ code: 0 })
   expect(bundleOf('again').equals(bundleOf('whole'))).toBe(true)
+}, 120_000)
+
+test('views that take turns are encoded once, and the cache changes no bit', async () => {
+  const args = [...TRAIN, '--views', '2']
+  const entries = () => readdirSync(join(home, 'cache/features')).length
+  const before = entries()
+  expect(await run(...args, '--out', 'views')).toMatchObject({ code: 0 })
+  expect(entries()).toBe(before) // a run of 12 views has seen both
+  expect(await run(...args, '--out', 'views-anew', '--no-cache')).toMatchObject({ code: 0 })
+  expect(bundleOf('views').equals(bundleOf('views-anew'))).toBe(true)
+  expect(bundleOf('views').equals(bundleOf('whole'))).toBe(false)
+  expect(await run(...args, '--seed', '2', '--out', 'views-other')).toMatchObject({ code: 0 })
+  expect(entries()).toBe(before + 2)
 }, 120_000)
 
 test('killed at several moments and resumed, a run ends in the same bytes', async () => {
@@ -265,7 +251,7 @@ test('a full disk while saving leaves the old checkpoint, says so, and loses not
 
 test('an unreadable image stops the run and is named; --skip-bad goes on without it', async () => {
   const broken = join(home, 'broken')
-  await makeData(broken)
+  await makeColours(broken)
   writeFileSync(join(broken, 'train/red/2.png'), readFileSync(join(broken, 'train/red/2.png')).subarray(0, 200))
   writeFileSync(join(broken, 'test/blue/1.png'), 'no image')
   const args = ['train', '--data', broken, '--shots', '6', '--epochs', '1', '--out', 'broken-run']

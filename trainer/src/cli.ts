@@ -2,20 +2,31 @@
 /** `cocoop-train`: a table of commands. This file alone writes results and ends the process. */
 import { once } from 'node:events'
 import type { Command } from './command.ts'
+import { ablationCommand } from './commands/ablation.ts'
+import { backbonesCommand } from './commands/backbones.ts'
+import { baseToNewCommand } from './commands/base-to-new.ts'
 import { bundles } from './commands/bundles.ts'
+import { crossDatasetCommand } from './commands/cross-dataset.ts'
 import { dataset } from './commands/dataset.ts'
 import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
+import { domainGeneralizationCommand } from './commands/domain-generalization.ts'
 import { embed } from './commands/embed.ts'
 import { evaluate } from './commands/eval.ts'
 import { exportOnnx } from './commands/export-onnx.ts'
+import { fewShotCommand } from './commands/few-shot.ts'
+import { job } from './commands/job.ts'
+import { linearProbeCommand } from './commands/linear-probe.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
+import { presets } from './commands/presets.ts'
 import { publish } from './commands/publish.ts'
 import { score } from './commands/score.ts'
 import { search } from './commands/search.ts'
+import { sweep } from './commands/sweep.ts'
 import { templates } from './commands/templates.ts'
 import { train } from './commands/train.ts'
+import { worker } from './commands/worker.ts'
 import { zeroShot } from './commands/zero-shot.ts'
 import { EXIT, problemOf, TrainError } from './errors.ts'
 import { nearest, parseFlags } from './flags.ts'
@@ -25,9 +36,20 @@ import { VERSION } from './version.ts'
 
 const COMMANDS: readonly Command[] = [
   train,
+  sweep,
+  job,
+  worker,
   evaluate,
   zeroShot,
+  baseToNewCommand,
+  crossDatasetCommand,
+  domainGeneralizationCommand,
+  fewShotCommand,
+  linearProbeCommand,
+  ablationCommand,
+  backbonesCommand,
   templates,
+  presets,
   embed,
   score,
   search,
@@ -52,12 +74,13 @@ async function main([word, ...args]: string[]): Promise<number> {
     return EXIT.ok
   }
   const command = find(word)
-  const { options, global, given } = parseFlags(command, args, process.env)
+  const { options, global, given, notes } = parseFlags(command, args, process.env)
   if (global.help) {
     say(commandHelp(command))
     return EXIT.ok
   }
   const terminal = new Terminal(process.stderr, global.quiet)
+  for (const note of notes) terminal.warn(note)
   const print = (text: string) => {
     terminal.clear()
     if (!global.json) say(text)

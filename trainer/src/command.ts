@@ -1,6 +1,22 @@
 /** What a command is: a zod object that is its flags, its types and its help, and a function. */
 import type { z } from 'zod'
+import type { ConfigFile } from './config-file.ts'
 import type { Terminal } from './terminal.ts'
+
+/** Options that are neither flags, nor environment, nor in a file of this project: presets, and the original trainers' configurations. */
+export type Sources = (
+  /** What was said otherwise. */
+  asked: Record<string, unknown>,
+  /** The originals' files, in their order. */
+  files: readonly ConfigFile[],
+  /** `KEY=VALUE` of the originals' command line. */
+  sets: readonly string[],
+) => {
+  below: Record<string, unknown>
+  above: Record<string, unknown>
+  /** What is worth a warning. */
+  notes: string[]
+}
 
 /** What a command gets besides its options. */
 export interface Context {
@@ -28,6 +44,8 @@ export interface Command<Shape extends z.ZodRawShape = z.ZodRawShape> {
    * Each key is a flag (`n_ctx` is --n-ctx), described by `.meta({ description, value, short, env, positional })` on its outermost schema.
    */
   flags: z.ZodObject<Shape>
+  /** For a command that takes presets and the originals' files. */
+  sources?: Sources
   examples: readonly string[]
   run: (options: z.output<z.ZodObject<Shape>>, context: Context) => Promise<unknown>
 }

@@ -71,6 +71,7 @@ const WORDS: Record<string, readonly [exit: number, hint: string]> = {
   store_unavailable: [EXIT.failure, 'Is the network there? `npx wrangler whoami` tells whether you are logged in.'],
   hub_refused: [EXIT.failure, 'Set HF_TOKEN to a token that may read the repository.'],
   hub_unavailable: [EXIT.failure, 'Is the network there? Run the same command again: it goes on where it stopped.'],
+  queue_unavailable: [EXIT.failure, 'Is Redis running there? `redis-cli -u URL ping` tells.'],
   worker_failed: [EXIT.failure, '`cocoop-train doctor` checks what the worker needs.'],
   no_addon: [EXIT.failure, '`npm run build` builds the native addon; `cocoop-train doctor` says what is missing.'],
   not_found: [EXIT.notFound, 'Check the name; `cocoop-train doctor` says where models and data sets are looked for.'],

@@ -22,8 +22,8 @@ const command = defineCommand({
   run: async () => undefined,
 })
 const parse = (args: string[], env = {}) => parseFlags(command, args, env)
-const configFile = (text: string) => {
-  const file = join(mkdtempSync(join(tmpdir(), 'flags-')), 'config.json')
+const configFile = (text: string, name = 'config.json') => {
+  const file = join(mkdtempSync(join(tmpdir(), 'flags-')), name)
   writeFileSync(file, text)
   return file
 }
@@ -107,6 +107,15 @@ test('flags go before COCOOP_*, these before --config, this before defaults', ()
 test("a run's own config.json is a config file", () => {
   const config = configFile('{"version": "0.1.0", "options": {"epochs": 2, "n_ctx": null}}')
   expect(parse(['--config', config]).options.epochs).toBe(2)
+})
+
+test('a config file may be YAML, and there may be several: a later one goes before an earlier one', () => {
+  const [one, other] = [configFile('epochs: 2\nn_ctx: 2\n', 'a.yaml'), configFile('epochs: 3', 'b.yml')]
+  expect(parse(['--config', one, '--config', other]).options).toMatchObject({ epochs: 3, n_ctx: 2 })
+  const originals = configFile('OPTIM: {LR: 0.1}', 'c.yaml')
+  expect(() => parse(['--config', originals])).toThrow(
+    'a configuration of the original trainers, which toy does not take',
+  )
 })
 
 test.each([

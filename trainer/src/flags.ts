@@ -1,34 +1,46 @@
 /**
- * From a command's zod object to its options: flags over COCOOP_* over --config FILE over defaults.
+ * From a command's zod object to its options: flags over COCOOP_* over --config FILE over a preset over defaults.
  * Nothing unknown passes: `--epohcs 5` stops the run instead of training a night with the default.
  */
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import type { Command } from './command.ts'
+import { type ConfigFile, isOriginal, readConfigFile } from './config-file.ts'
 import { TrainError } from './errors.ts'
 
 /** The flags that every command takes. */
 export const GLOBAL = z.object({
-  config: z
-    .string()
-    .optional()
-    .meta({ description: 'Options from a JSON file; flags and COCOOP_* go before it', value: 'FILE' }),
+  config: z.array(z.string()).default([]).meta({
+    description:
+      'Options from a JSON or YAML file; flags and COCOOP_* go before it, a later file before an earlier one',
+    value: 'FILE',
+  }),
   json: z.boolean().default(false).meta({ description: 'Print the result as one JSON document on stdout' }),
   quiet: z.boolean().default(false).meta({ description: 'No progress, only warnings and errors', short: 'q' }),
   help: z.boolean().default(false).meta({ description: 'Print this help', short: 'h' }),
+})
+
+/** The flag of every command that takes the originals' configuration. */
+export const OVERRIDES = z.object({
+  set: z.array(z.string()).default([]).meta({
+    description: "An override of the original's command line, before all else: TRAINER.COOP.N_CTX=16",
+    value: 'KEY=VALUE',
+  }),
 })
 
 /** What was typed, checked against the command's schema. */
 export interface Parsed {
   options: Record<string, unknown>
   global: z.output<typeof GLOBAL>
-  /** Keys of `options` that did not come from a default. */
+  /** Keys of `options` that came neither from a default nor from a preset. */
   given: Set<string>
+  /** What is worth a warning. */
+  notes: string[]
 }
 
 type Kind = 'boolean' | 'number' | 'strings' | 'string'
-interface Flag {
+/** What a key of a command's zod object is on the command line. */
+export interface Flag {
   key: string
   flag: string
   kind: Kind
@@ -69,17 +81,24 @@ export function flagsOf(object: z.ZodObject): Flag[] {
 export function parseFlags(command: Command, args: string[], env: NodeJS.ProcessEnv): Parsed {
   const flags = flagsOf(command.flags)
   const globals = flagsOf(GLOBAL)
-  const all = [...flags.filter((flag) => !flag.positional), ...globals]
+  const overrides = command.sources === undefined ? [] : flagsOf(OVERRIDES)
+  const all = [...flags.filter((flag) => !flag.positional), ...overrides, ...globals]
   const typed = readArgs(command.name, all, args)
   const global = check(command.name, GLOBAL, pick(typed.values, globals), globals)
-  if (global.help) return { options: {}, global, given: new Set() }
-  const raw = {
-    ...(global.config === undefined ? {} : readConfig(global.config, flags)),
-    ...readEnv(flags, env),
-    ...pick(typed.values, flags),
-    ...positionals(command.name, flags, typed.positionals),
-  }
-  return { options: check(command.name, command.flags, raw, flags), global, given: new Set(Object.keys(raw)) }
+  if (global.help) return { options: {}, global, given: new Set(), notes: [] }
+  const files = global.config.map(readConfigFile)
+  const asked: Record<string, unknown> = Object.assign(
+    {},
+    ...files.filter((file) => !isOriginal(file)).map((file) => ownOptions(file, flags)),
+    readEnv(flags, env),
+    pick(typed.values, flags),
+    positionals(command.name, flags, typed.positionals),
+  )
+  const { set } = check(command.name, OVERRIDES, pick(typed.values, overrides), overrides)
+  const { below, above, notes } = otherOptions(command, asked, files.filter(isOriginal), set)
+  const raw = { ...below, ...asked, ...above }
+  const given = new Set(Object.keys({ ...asked, ...above }).filter((key) => raw[key] !== undefined))
+  return { options: check(command.name, command.flags, raw, flags), global, given, notes }
 }
 
 /** The word of `known` that `typed` most likely meant, if any is near. */
@@ -131,17 +150,10 @@ function readArgs(command: string, flags: Flag[], args: string[]) {
   }
 }
 
-function readConfig(file: string, flags: Flag[]): Record<string, unknown> {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(readFileSync(file, 'utf8'))
-  } catch (cause) {
-    if (cause instanceof SyntaxError) throw new TrainError('usage', `${file} is not JSON: ${cause.message}`)
-    throw cause
-  }
-  if (typeof parsed !== 'object' || parsed === null) throw new TrainError('usage', `${file}: expected a JSON object`)
+/** The options in a file of this project. */
+function ownOptions({ file, content }: ConfigFile, flags: Flag[]): Record<string, unknown> {
   // A run's own config.json holds the options beside the facts of the run, and repeats it as it stands.
-  const config = 'options' in parsed ? (parsed.options as Record<string, unknown>) : (parsed as Record<string, unknown>)
+  const config = 'options' in content ? (content.options as Record<string, unknown>) : content
   const known = flags.map(({ key }) => key)
   for (const key of Object.keys(config)) {
     if (known.includes(key)) continue
@@ -149,6 +161,17 @@ function readConfig(file: string, flags: Flag[]): Record<string, unknown> {
     throw new TrainError('usage', `${file}: unknown option "${key}"`, near && `Did you mean "${near}"?`)
   }
   return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null))
+}
+
+/** What a preset and the originals' configuration say. */
+function otherOptions(command: Command, asked: Record<string, unknown>, files: ConfigFile[], sets: string[]) {
+  if (command.sources !== undefined) return command.sources(asked, files, sets)
+  const [first] = files
+  if (first === undefined) return { below: {}, above: {}, notes: [] }
+  throw usage(
+    command.name,
+    `${first.file} is a configuration of the original trainers, which ${command.name} does not take`,
+  )
 }
 
 function readEnv(flags: Flag[], env: NodeJS.ProcessEnv): Record<string, unknown> {

@@ -1,7 +1,7 @@
 /** The help texts, made from the same zod objects that parse. */
 import { styleText } from 'node:util'
 import type { Command } from './command.ts'
-import { flagsOf, GLOBAL } from './flags.ts'
+import { flagsOf, GLOBAL, OVERRIDES } from './flags.ts'
 
 const EXIT_CODES = `0 ok, 1 failure, 2 usage, 3 data invalid, 4 not found, 5 incompatible bundle or model,
   6 out of disk or memory, 7 done without the images that could not be read, 130 interrupted`
@@ -21,7 +21,7 @@ export function programHelp(commands: readonly Command[]): string {
     bold('Exit codes'),
     `  ${EXIT_CODES}`,
     '',
-    'Every flag can stand in a file (--config FILE, JSON, "n_ctx" for --n-ctx) or in the environment (COCOOP_N_CTX).',
+    'Every flag can stand in a file (--config FILE, JSON or YAML, "n_ctx" for --n-ctx) or in the environment (COCOOP_N_CTX).',
     'Results go to stdout, progress to stderr. NO_COLOR turns colours off, COCOOP_DEBUG=1 prints stack traces.',
   ].join('\n')
 }
@@ -48,7 +48,7 @@ export function commandHelp(command: Command): string {
     `${bold('Usage')}: cocoop-train ${[command.name, ...places.map(({ value }) => value), '[flags]'].join(' ')}`,
     '',
     bold('Flags'),
-    ...lines(flags),
+    ...lines([...flags, ...(command.sources === undefined ? [] : flagsOf(OVERRIDES))]),
     '',
     bold('Flags of every command'),
     ...lines(flagsOf(GLOBAL)),

@@ -2,6 +2,7 @@
 import type { EngineModel } from 'cocoop/node'
 import type { Context } from './command.ts'
 import { codeOf, TrainError } from './errors.ts'
+import { Countdown } from './progress.ts'
 import type { Selected } from './select.ts'
 
 /** Images that are read and decoded at a time. */
@@ -24,7 +25,7 @@ export interface Bad {
   message: string
 }
 
-/** Selected images with their features, (n, embed_dim), L2-normalised. */
+/** Selected images with their features, (n, embed_dim). */
 export interface Embedded extends Selected {
   features: Float32Array
 }
@@ -60,10 +61,12 @@ export async function embedAll(model: EngineModel, selected: Selected, options: 
   const width = model.info.embed_dim
   const features = new Float32Array(selected.items.length * width)
   const bad: Bad[] = []
+  const countdown = new Countdown(selected.items.length)
+  countdown.line(0)
   for await (const some of embedEach(model, selected.items, options.signal)) {
     bad.push(...some.bad)
     features.set(some.features, some.start * width)
-    options.terminal.status(`reading images ${some.start + some.items.length}/${selected.items.length}`)
+    options.terminal.status(`encoding images ${countdown.line(some.start + some.items.length)}`)
   }
   const keep = judge(selected, bad, options)
   const rows = selected.items.flatMap((_, i) => (keep[i] ? [features.subarray(i * width, (i + 1) * width)] : []))

@@ -1,15 +1,20 @@
 /**
  * One run per folder. The lock file holds process id and host; a lock whose process is gone is taken over,
- * so that a run can be resumed after `kill -9` without cleaning up by hand.
+ * so that a run can be resumed after `kill -9` without cleaning up by hand. On another host the process cannot be asked:
+ * there a lock counts as long as its file is touched, which its process does every few seconds.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { codeOf, TrainError } from './errors.ts'
 
+const TOUCH_MS = 5000
+/** A process of another host that was silent for so long is gone. */
+const SILENT_MS = 60_000
+
 /**
  * Takes the lock of a folder and returns what gives it back.
- * @throws TrainError `locked` if another live process (or one on another host, which cannot be asked) holds it.
+ * @throws TrainError `locked` if another live process holds it.
  */
 export function lockFolder(folder: string): () => void {
   const path = join(folder, 'lock')
@@ -17,15 +22,47 @@ export function lockFolder(folder: string): () => void {
   if (!tryWrite(path, mine)) {
     // Of two processes that find the same dead lock only one may clear it: whoever creates this second file.
     const clearing = `${path}.clearing`
-    if (!tryWrite(clearing, mine)) throw locked(folder, clearing)
+    if (!tryWrite(clearing, mine) && !(removeDead(clearing) && tryWrite(clearing, mine))) throw locked(folder, clearing)
     try {
-      if (isAlive(path)) throw locked(folder, path)
+      if (isAlive(path, statSync(clearing).mtimeMs)) throw locked(folder, path)
       writeFileSync(path, mine)
     } finally {
       rmSync(clearing, { force: true })
     }
   }
-  return () => rmSync(path, { force: true })
+  const timer = setInterval(() => touch(path, mine), TOUCH_MS)
+  timer.unref()
+  return () => {
+    clearInterval(timer)
+    rmSync(path, { force: true })
+  }
+}
+
+/** Whether a live process works in the folder. */
+export function isLocked(folder: string): boolean {
+  return isAlive(join(folder, 'lock'), Date.now())
+}
+
+/** The same bytes again, so that the time of change is that of the file system's clock; a lock that was removed stays removed. */
+function touch(path: string, mine: string): void {
+  try {
+    writeFileSync(path, mine, { flag: 'r+' })
+  } catch {
+    // The folder is gone or the disk is full: the run itself will say so.
+  }
+}
+
+/** Removes the file if its process died while it cleared a lock. Returns whether it did. */
+function removeDead(path: string): boolean {
+  if (isAlive(path, Date.now())) return false
+  const mine = `${path}.${process.pid}`
+  try {
+    renameSync(path, mine) // of several that find it only one moves it
+  } catch {
+    return false
+  }
+  rmSync(mine, { force: true })
+  return true
 }
 
 function tryWrite(path: string, text: string): boolean {
@@ -38,16 +75,18 @@ function tryWrite(path: string, text: string): boolean {
   }
 }
 
-function isAlive(path: string): boolean {
-  let text: string
+/** @param now milliseconds by the clock of the file system, which is not this host's where the folder is shared */
+function isAlive(path: string, now: number): boolean {
+  let [text, touched] = ['', 0]
   try {
     text = readFileSync(path, 'utf8')
+    touched = statSync(path).mtimeMs
   } catch (cause) {
     if (codeOf(cause) === 'not_found') return false
     throw cause
   }
   const [pid, host] = text.trim().split(' ')
-  if (host !== undefined && host !== hostname()) return true
+  if (host !== undefined && host !== hostname()) return now - touched < SILENT_MS
   try {
     process.kill(Number(pid), 0) // asks whether the process exists; sends nothing
     return Number(pid) !== process.pid

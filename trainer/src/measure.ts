@@ -8,12 +8,13 @@ import { openDataset } from './datasets/open.ts'
 import { type Evaluation, evaluateBundle, figures, figuresTable } from './evaluate.ts'
 import { CACHE, FeatureCache } from './feature-cache.ts'
 import { writeDurably } from './files.ts'
-import { type Embedded, embedAll } from './images.ts'
+import { imageFeatures } from './image-features.ts'
+import type { Embedded } from './images.ts'
 import { openModel } from './models.ts'
+import { SOURCE } from './runs/options.ts'
 import { type Classes, selectSplit } from './select.ts'
 import { STORE } from './stores.ts'
 import { table } from './table.ts'
-import { SOURCE } from './train-options.ts'
 
 export const MEASURE = {
   ...SOURCE,
@@ -57,7 +58,7 @@ export async function measureBundle(
   const metadata = engine.bundleMetadata(bytes)
   const classes = flags.classes ?? trainedOn(metadata.training)
   const reading = { ...context, skipBad: flags.skip_bad }
-  const data = await embedAll(model, await selectSplit(dataset, flags.split, classes), reading)
+  const data = await imageFeatures({ model, cache }, await selectSplit(dataset, flags.split, classes), reading)
   const evaluation = await evaluateBundle(model, bytes, data, context)
   const { per_class } = evaluation.score
   context.print(`${metadata.method} (${from}) on ${dataset.name}, ${flags.split}`)

@@ -40,6 +40,41 @@ export function score(predicted: readonly number[], labels: readonly number[], c
   }
 }
 
+/** Bins of the reliability diagram: equal parts of 0 to 1. */
+export const CALIBRATION_BINS = 15
+
+/** One bin: how many predictions fell into it, how sure they were in the mean, and how many of them were right. */
+export interface CalibrationBin {
+  count: number
+  confidence: number
+  accuracy: number
+}
+
+/** The reliability diagram of predictions with their probabilities (Guo et al. 2017, section 2): bins (from, to], shares of 1. */
+export function calibration(confidence: readonly number[], right: readonly boolean[]): CalibrationBin[] {
+  const bins = Array.from({ length: CALIBRATION_BINS }, () => ({ count: 0, sum: 0, right: 0 }))
+  for (const [i, value] of confidence.entries()) {
+    const bin = bins[Math.min(CALIBRATION_BINS - 1, Math.max(0, Math.ceil(value * CALIBRATION_BINS) - 1))]
+    if (bin === undefined) continue
+    bin.count += 1
+    bin.sum += value
+    bin.right += right[i] === true ? 1 : 0
+  }
+  return bins.map(({ count, sum, right }) => ({
+    count,
+    confidence: count === 0 ? 0 : sum / count,
+    accuracy: count === 0 ? 0 : right / count,
+  }))
+}
+
+/** Expected calibration error, percent: the bins' mean distance between confidence and accuracy, weighted by their counts. */
+export function calibrationError(confidence: readonly number[], right: readonly boolean[]): number {
+  const gaps = calibration(confidence, right).map(
+    ({ count, confidence, accuracy }) => count * Math.abs(confidence - accuracy),
+  )
+  return (100 * gaps.reduce((sum, gap) => sum + gap, 0)) / Math.max(1, confidence.length)
+}
+
 /** 2ab / (a + b): high only if both are. CoCoOp, section 4.1. */
 export function harmonicMean(base: number, fresh: number): number {
   return base + fresh === 0 ? 0 : (2 * base * fresh) / (base + fresh)

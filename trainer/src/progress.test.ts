@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { formatBytes, formatDuration, formatRate, Meter } from './progress.ts'
+import { Countdown, formatBytes, formatDuration, formatRate, Meter } from './progress.ts'
 import { type Stream, Terminal } from './terminal.ts'
 
 test('the live line tells epoch, batch, loss, rate and time left', () => {
@@ -21,6 +21,14 @@ test('the rate forgets what is long past', () => {
     meter.line({ epoch: 1, batch, loss: 1, lr: 1, correct: 0, images: 10 })
   }
   expect(meter.rate()).toBeCloseTo(10)
+})
+
+test('a countdown counts from where the work began', () => {
+  let now = 1000
+  const countdown = new Countdown(1600, () => now)
+  expect(countdown.line(600)).toBe('600/1600  ETA --:--') // these were there before
+  now = 3000
+  expect(countdown.line(800)).toBe('800/1600  ETA 0:08')
 })
 
 test.each([

@@ -46,6 +46,28 @@ export class Meter {
   }
 }
 
+/** How far something with a known end is, and when it will be there. */
+export class Countdown {
+  readonly #total: number
+  readonly #now: () => number
+  /** Where the work began: what was done before that took no time. */
+  #from: { time: number; done: number } | undefined
+
+  constructor(total: number, now: () => number = () => performance.now()) {
+    this.#total = total
+    this.#now = now
+  }
+
+  /** `300/1600  ETA 0:12`; called before the first piece of work or after it, and then as often as there is news. */
+  line(done: number): string {
+    const time = this.#now()
+    this.#from ??= { time, done }
+    const rate = (done - this.#from.done) / (time - this.#from.time)
+    const eta = rate > 0 && Number.isFinite(rate) ? formatDuration((this.#total - done) / rate / 1000) : '--:--'
+    return `${done}/${this.#total}  ETA ${eta}`
+  }
+}
+
 /** `m:ss`, or `h:mm:ss` from one hour. */
 export function formatDuration(seconds: number): string {
   const whole = Math.round(seconds)

@@ -5,7 +5,7 @@ import { fingerprint, selectClasses, selectShots, selectSplit } from './select.t
 
 const backdrops = await openDataset('emoji-backdrops')
 const noisy = await openDataset('emoji-backdrops-noisy')
-const pick = { shots: 4, seed: 1, classes: 'all', allowFewer: false } as const
+const pick = { shots: 4, seed: 1, classes: 'all', allow_fewer: false } as const
 
 test('base and new are the halves of the classes, each with labels from 0', async () => {
   const [base, fresh] = [await selectSplit(backdrops, 'test', 'base'), await selectSplit(backdrops, 'test', 'new')]
@@ -40,7 +40,7 @@ test('0 shots are all images; a class with too few is named, or taken as it is',
   })
   // The class lies in the base half: the new one has enough.
   expect((await selectShots(short, { ...pick, shots: 19, classes: 'new' })).items).toHaveLength(190)
-  expect((await selectShots(short, { ...pick, shots: 19, allowFewer: true })).items).toHaveLength(18 + 19 * 19)
+  expect((await selectShots(short, { ...pick, shots: 19, allow_fewer: true })).items).toHaveLength(18 + 19 * 19)
 })
 
 test('the fingerprint changes with every byte, label and name', () => {

@@ -24,14 +24,19 @@ export async function selectSplit(dataset: Dataset, split: Split, classes: Class
   throw new TrainError('bad_data', `the data set ${dataset.name} has no ${split} images${which}`)
 }
 
+/** How training images are chosen. */
+export interface Choice {
+  shots: number
+  seed: number
+  classes: Classes
+  allow_fewer: boolean
+}
+
 /**
  * The training images as the originals choose them: `shots` per class (0: all), then the cut into base and new.
- * @throws TrainError `too_few_images` naming the class, unless `allowFewer`; `bad_data` for a set without training images.
+ * @throws TrainError `too_few_images` naming the class, unless `allow_fewer`; `bad_data` for a set without training images.
  */
-export async function selectShots(
-  dataset: Dataset,
-  { shots, seed, classes, allowFewer }: { shots: number; seed: number; classes: Classes; allowFewer: boolean },
-): Promise<Selected> {
+export async function selectShots(dataset: Dataset, choice: Choice): Promise<Selected> {
   if (dataset.train.length === 0) {
     throw new TrainError(
       'bad_data',
@@ -39,13 +44,26 @@ export async function selectShots(
       'It can be used by `eval` and `zero-shot`.',
     )
   }
+  const { train } = await drawn(dataset, choice)
+  const selected = await only(dataset, train, choice.classes)
+  if (!choice.allow_fewer) refuseTooFew(dataset, selected, Math.max(1, choice.shots))
+  return selected
+}
+
+/** The validation images that go with them: at most four per class, drawn after them. None where the set has none. */
+export async function selectValidation(dataset: Dataset, choice: Choice): Promise<Selected> {
+  const { val } = await drawn(dataset, choice)
+  return await only(dataset, val, choice.classes)
+}
+
+async function drawn(dataset: Dataset, { shots, seed }: Choice): Promise<{ train: Item[]; val: Item[] }> {
   const labels = dataset.train.map(({ label }) => label)
   const val_labels = dataset.val.map(({ label }) => label)
-  const { train } = await fewShot({ labels, shots, val_labels, seed })
-  const sample = train.flatMap((index) => dataset.train[index] ?? [])
-  const selected = await only(dataset, sample, classes)
-  if (!allowFewer) refuseTooFew(dataset, selected, Math.max(1, shots))
-  return selected
+  const { train, val } = await fewShot({ labels, shots, val_labels, seed })
+  return {
+    train: train.flatMap((index) => dataset.train[index] ?? []),
+    val: val.flatMap((index) => dataset.val[index] ?? []),
+  }
 }
 
 /** SHA-256 over the images' bytes, labels and class names, in order: what exactly was learned from. */

@@ -2,10 +2,10 @@
 import type { Bytes } from 'cocoop/node'
 import type { Context } from './command.ts'
 import type { Bench } from './measure.ts'
+import { bundleName } from './runs/options.ts'
 import { type Classes, selectClasses } from './select.ts'
 import { readTemplates } from './templates.ts'
 import { zeroShotBundle } from './text-features.ts'
-import { bundleName } from './train-options.ts'
 
 /**
  * The bytes of the bundle; its text features are kept in the cache.

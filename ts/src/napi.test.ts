@@ -2,7 +2,15 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { readModel, SPEC } from '../../test/support/material.ts'
 import { openDataset } from '../../trainer/src/datasets/open.ts'
-import { fewShot, type NativeModel, nativeEngine, type Progress, subsample, type TrainSpec } from './node.ts'
+import {
+  fewShot,
+  type NativeModel,
+  nativeEngine,
+  type Progress,
+  subsample,
+  type Trainer,
+  type TrainSpec,
+} from './node.ts'
 
 let model: NativeModel
 let images: Uint8Array[]
@@ -59,6 +67,34 @@ describe('Trainer', () => {
     stopped.restore(state)
     expect((await stopped.epoch(() => {})).done).toBe(true)
     expect(await stopped.bundle(options)).toEqual(expected)
+  })
+
+  it('gives the same bits on features that were computed before', async () => {
+    const twice: TrainSpec = { ...spec, epochs: 3, views: 2 }
+    const learn = async (trainer: Trainer) => {
+      while (!(await trainer.epoch(() => {})).done);
+      return await trainer.bundle({ name: 'x', model_id: 'emoji-clip', training: {}, metrics: {} })
+    }
+    const { augment, seed } = twice
+    const parts = [0, 30].map((first) =>
+      model.embedViews(images.slice(first, first + 30), { augment, seed, first, from: 0, to: 2 }),
+    )
+    const [head, tail] = await Promise.all(parts)
+    const features = Float32Array.of(...(head?.features ?? []), ...(tail?.features ?? []))
+    expect(features.length).toBe(40 * 2 * model.info.embed_dim)
+    expect(await learn(await model.trainer(twice, [], labels, { features }))).toEqual(
+      await learn(await model.trainer(twice, images, labels)),
+    )
+    await expect(model.trainer(spec, [], labels, { features: features.subarray(1) })).rejects.toMatchObject({
+      code: 'bad_shape',
+    })
+  })
+
+  it('names the images that have no views', async () => {
+    const wanted = { augment: 'crop-flip', seed: 1, first: 0, from: 3, to: 5 } as const
+    const { features, bad } = await model.embedViews([images[0]!, new Uint8Array(9)], wanted)
+    expect(bad).toMatchObject([{ index: 1, code: 'unsupported_image' }])
+    expect(features.subarray(2 * model.info.embed_dim).every((x) => x === 0)).toBe(true)
   })
 
   it.each([

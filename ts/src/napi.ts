@@ -2,6 +2,7 @@
 import { type Call, DoorEngine, DoorModel, parseBad, type RawCancel, type RawDoor, type RawModel } from './door.ts'
 import type { Bytes, CallOptions, Embedded, LoadModelOptions, ModelFiles } from './engine.ts'
 import { CocoopError, messageOf, throwIfCancelled } from './errors.ts'
+import type { LinearProbeFit } from './linear-probe.ts'
 import { each, type Pack } from './pack.ts'
 import {
   type Bits,
@@ -16,6 +17,7 @@ import {
   type Tower,
   TrainPlan,
   type TrainSpec,
+  type ViewSpec,
 } from './schemas.ts'
 
 /** One batch is done. `epoch` and `batch` count from 1; `correct` of `images` were classified right before the step. */
@@ -52,8 +54,13 @@ export interface RawNativeModel extends RawModel {
     onProgress: (event: PackProgress) => void,
     cancel?: RawCancel,
   ): Promise<string>
-  embedImages(images: Uint8Array[], cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
-  trainer(spec: string, images: Uint8Array[], labels: Uint32Array): Promise<RawTrainer>
+  embedImages(
+    images: Uint8Array[],
+    cancel?: RawCancel,
+    normalized?: boolean,
+  ): Promise<{ features: Float32Array; bad: string }>
+  embedViews(images: Uint8Array[], spec: string, cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
+  trainer(spec: string, images: Uint8Array[], labels: Uint32Array, features?: Float32Array): Promise<RawTrainer>
 }
 /** The addon's exports. */
 export interface Addon extends RawDoor {
@@ -65,6 +72,15 @@ export interface Addon extends RawDoor {
   }
   inspectModel(paths: string[], config: string): Promise<string>
   convertModel(paths: string[], config: string, out: string, target: string, cancel?: RawCancel): Promise<string>
+  fitLinearProbe(
+    features: Float32Array,
+    labels: Uint32Array,
+    spec: string,
+    start_weight?: Float32Array,
+    start_bias?: Float32Array,
+    cancel?: RawCancel,
+  ): Promise<LinearProbeFit>
+  linearProbeProbs(features: Float32Array, weight: Float32Array, bias: Float32Array): Promise<Float32Array>
   fewShot(spec: string): string
   subsample(labels: Uint32Array, half: 'base' | 'new'): string
 }
@@ -77,7 +93,7 @@ function fail(thrown: unknown, signal: AbortSignal | undefined): CocoopError {
 }
 
 /** An aborted signal cancels the addon's own token, which it looks at between batches. */
-function caller(addon: Addon): Call {
+export function nativeCall(addon: Addon): Call {
   const call = async <T>(signal: AbortSignal | undefined, run: (cancel: RawCancel | undefined) => T | Promise<T>) => {
     throwIfCancelled(signal)
     const cancel = signal && new addon.Cancel()
@@ -113,7 +129,7 @@ export class NativeEngine extends DoorEngine<Addon> {
   readonly name = 'napi'
   readonly failed = false
   constructor(addon: Addon) {
-    super(addon, caller(addon))
+    super(addon, nativeCall(addon))
   }
   override async loadModel(model: ModelFiles | Pack, options?: LoadModelOptions): Promise<NativeModel> {
     return (await super.loadModel(model, options)) as NativeModel
@@ -160,8 +176,14 @@ export class NativeEngine extends DoorEngine<Addon> {
 }
 
 export class NativeModel extends DoorModel<RawNativeModel> {
-  async embedImages(images: Uint8Array[], { signal }: CallOptions = {}): Promise<Embedded> {
-    const { features, bad } = await this.call(signal, (cancel) => this.handle.raw.embedImages(images, cancel))
+  /** With `normalized: false` the features are as they leave the tower, which is what the original's linear probe learns from. */
+  async embedImages(
+    images: Uint8Array[],
+    { signal, normalized = true }: CallOptions & { normalized?: boolean | undefined } = {},
+  ): Promise<Embedded> {
+    const { features, bad } = await this.call(signal, (cancel) =>
+      this.handle.raw.embedImages(images, cancel, normalized),
+    )
     return { features, bad: parseBad(bad) }
   }
 
@@ -186,15 +208,32 @@ export class NativeModel extends DoorModel<RawNativeModel> {
     await this.call(signal, (cancel) => this.handle.raw.writePack(folder, JSON.stringify(spec), onProgress, cancel))
   }
 
-  /** Prepares training on encoded images (n) and labels (n), each below the number of class names. */
+  /**
+   * Features (n, to - from, embed_dim) of views of training images, exactly those that a run draws in epochs `from` to
+   * below `to`; the rows of images that cannot be read are 0, and `bad` names them by their place in `images`.
+   */
+  async embedViews(images: Uint8Array[], spec: ViewSpec, { signal }: CallOptions = {}): Promise<Embedded> {
+    const { features, bad } = await this.call(signal, (cancel) =>
+      this.handle.raw.embedViews(images, JSON.stringify(spec), cancel),
+    )
+    return { features, bad: parseBad(bad) }
+  }
+
+  /**
+   * Prepares training on encoded images (n) and labels (n), each below the number of class names. With `features` of
+   * {@link embedViews} no image is looked at, and there need be none: (n, views, embed_dim), where views is `spec.views`, or
+   * the epochs where that is 0, or 1 without augmentation.
+   */
   async trainer(
     spec: TrainSpec,
     images: Uint8Array[],
     labels: Uint32Array,
-    { signal }: CallOptions = {},
+    { signal, features }: CallOptions & { features?: Float32Array | undefined } = {},
   ): Promise<Trainer> {
     throwIfCancelled(signal)
-    const raw = await this.call(undefined, () => this.handle.raw.trainer(JSON.stringify(spec), images, labels))
+    const raw = await this.call(undefined, () =>
+      this.handle.raw.trainer(JSON.stringify(spec), images, labels, features),
+    )
     return new Trainer(raw, this.call)
   }
 }

@@ -6,13 +6,15 @@ import { readFile } from 'node:fs/promises'
 import { urls } from 'cocoop-wasm/urls'
 import { z } from 'zod'
 import { type Classifier as Base, classifierOn } from './classifier.ts'
-import type { Engine } from './engine.ts'
+import type { CallOptions, Engine } from './engine.ts'
 import { CocoopError, messageOf } from './errors.ts'
+import { fitOn, type LinearProbe, type LinearProbeFit, type LinearProbeProblem, probsOn } from './linear-probe.ts'
 import { type Addon, NativeEngine, nativeSync } from './napi.ts'
 import { parseJson } from './schemas.ts'
 import { WasmEngine, wasmBuild } from './wasm.ts'
 
 export * from './common.ts'
+export type { LinearProbe, LinearProbeFit, LinearProbeProblem } from './linear-probe.ts'
 export { type ModelPaths, NativeEngine, NativeModel, OnnxExport, type Progress, Trainer } from './napi.ts'
 export { FsStore } from './stores/fs.ts'
 export { WasmEngine } from './wasm.ts'
@@ -87,4 +89,18 @@ export async function subsample(labels: Uint32Array, half: 'base' | 'new'): Prom
     'subsample',
     'internal',
   )
+}
+
+/**
+ * Learns a linear probe; the same bits on any number of threads.
+ * @throws CocoopError `bad_classes` of fewer than two, `too_few_images` of a class without any, `bad_label`, `bad_shape`,
+ * `not_finite`, `bad_option`, `cancelled`
+ */
+export async function fitLinearProbe(problem: LinearProbeProblem, options: CallOptions = {}): Promise<LinearProbeFit> {
+  return await fitOn(await loadAddon(), problem, options)
+}
+
+/** Probabilities (n, n_cls) that a linear probe gives features (n, dim). */
+export async function linearProbeProbs(probe: LinearProbe, features: Float32Array): Promise<Float32Array> {
+  return await probsOn(await loadAddon(), probe, features)
 }

@@ -181,6 +181,8 @@ export const TrainSpec = z.strictObject({
   ctx_init: z.string().nullable(),
   csc: z.boolean(),
   class_token_position: z.enum(['end', 'middle', 'front']),
+  /** The Meta-Net has embed_dim / this many hidden units, at least one; 16 in the original. */
+  meta_net_reduction: count,
   epochs: count,
   batch_size: count,
   lr: z.number(),
@@ -189,9 +191,20 @@ export const TrainSpec = z.strictObject({
   warmup_epochs: count,
   warmup_lr: z.number(),
   augment: z.enum(['crop-flip', 'none']),
+  /** Views of each image that the epochs take in turn; 0 for a fresh one in each, as in the original. */
+  views: count,
   seed: count,
 })
 export type TrainSpec = z.infer<typeof TrainSpec>
+
+/** Views `from` to below `to` of images, the first of which is number `first` of the run: what epochs `from`... see. */
+export interface ViewSpec {
+  augment: TrainSpec['augment']
+  seed: number
+  first: number
+  from: number
+  to: number
+}
 
 export const TrainPlan = z.strictObject({
   epochs: count,

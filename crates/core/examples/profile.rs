@@ -130,7 +130,7 @@ fn main() {
         // The text tower of both is the same.
         let classnames: Vec<String> = CLASSES.split_whitespace().map(String::from).collect();
         let (embed_dim, width) = (clip.config.embed_dim, text.width());
-        let net = MetaNet::random(embed_dim, width, 1);
+        let net = MetaNet::random(embed_dim, embed_dim / 16, width, 1);
         let ctx = Learner::random_ctx(N_CTX, width, 1);
         let learner = Learner::new(ctx, N_CTX, width, false, Some(net));
         let position = ClassTokenPosition::End;

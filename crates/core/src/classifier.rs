@@ -10,7 +10,7 @@ use crate::model::clip::Clip;
 use crate::model::config::Config;
 use crate::model::text::TokenTable;
 use crate::ops::{Cpu, Ops};
-use crate::prompt::learned::{Learned, logits};
+use crate::prompt::learned::{Learned, logits, text_features};
 use crate::prompt::trie::Sharing;
 use crate::prompt::zero_shot;
 use crate::{Error, Result};
@@ -95,18 +95,19 @@ impl<O: Ops> Classifier<O> {
             )?),
             (Some(learner), _) => {
                 let position = prompt.class_token_position;
-                let context_length = clip.config.context_length;
-                let mut learned =
-                    Learned::new(learner.clone(), names, position, context_length, Sharing::Trie)?;
-                let tokens = match &bundle.tokens {
-                    Some(own) if other.is_none() => own.clone(),
-                    _ => clip.tokens(&learned.token_ids())?,
-                };
+                let own = bundle.tokens.as_ref().filter(|_| other.is_none());
                 if *method == Method::Cocoop {
                     clip.text()?; // each image will need it: now is the time to miss it
+                    let (learner, length) = (learner.clone(), clip.config.context_length);
+                    let learned = Learned::new(learner, names, position, length, Sharing::Trie)?;
+                    let tokens = match own {
+                        Some(own) => own.clone(),
+                        None => clip.tokens(&learned.token_ids())?,
+                    };
                     Head::Conditional(Box::new(learned), tokens)
                 } else {
-                    Head::Static(learned.text_features(&clip, &tokens, &mut work)?)
+                    let learner = learner.clone();
+                    Head::Static(text_features(&clip, learner, names, position, own)?)
                 }
             }
         };

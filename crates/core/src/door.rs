@@ -7,11 +7,14 @@ use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::config::Config;
 use crate::model::weights::convert::Target;
+use crate::ops::normalize;
 use crate::pack::{self, Pack, Sink, Wanted};
 use crate::prompt::template::{ClassTokenPosition, TooLong};
 use crate::prompt::zero_shot;
+use crate::train::linear_probe::{self, LinearProbe};
 use crate::train::sampling::{Half, few_shot, subsample};
 use crate::train::session::About;
+use crate::train::views;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +36,14 @@ struct FewShotSpec {
     val_labels: Vec<usize>,
     shots: usize,
     seed: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinearProbeSpec {
+    n_cls: usize,
+    c: f64,
+    max_iter: usize,
 }
 
 /// The bytes of a zero-shot bundle: `{classnames, templates, metadata: {name, model_id, training, metrics}}`;
@@ -129,14 +140,15 @@ pub fn subsample_indices(labels: &[u32], half: &str) -> Result<String> {
     Ok(json!({"indices": cut.indices, "classes": cut.classes}).to_string())
 }
 
-/// Features of encoded images: (n, `embed_dim`), the rows of unreadable ones 0, and JSON `[{index, code, message}]` of
-/// those. `cancelled` is asked between batches.
+/// Features of encoded images: (n, `embed_dim`), L2-normalised or as they leave the tower, the rows of unreadable ones 0,
+/// and JSON `[{index, code, message}]` of those. `cancelled` is asked between batches.
 /// # Errors
 /// [`Error::Cancelled`]; of [`Clip::image`].
 pub fn embed_images(
     clip: &Clip,
     work: &mut Workspace<crate::ops::Cpu>,
     images: &[Vec<u8>],
+    normalized: bool,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<(Vec<f32>, String)> {
     let (mut features, mut bad) = (Vec::new(), Vec::new());
@@ -155,7 +167,11 @@ pub fn embed_images(
                 Err(error) => bad.push(refusal(first + i, &error)),
             }
         }
-        let encoded = clip.image_features(work, &pixels)?;
+        let mut encoded = Vec::new();
+        clip.image()?.encode(&clip.ops, work, &mut encoded, &pixels);
+        if normalized {
+            normalize::forward(&mut encoded, clip.config.embed_dim);
+        }
         let mut rows = encoded.chunks_exact(clip.config.embed_dim);
         for good in good {
             let row = if good { rows.next() } else { None };
@@ -165,6 +181,39 @@ pub fn embed_images(
             }
         }
     }
+    Ok((features, Value::from(bad).to_string()))
+}
+
+/// Learns a linear probe from `features` (n, dim) and `labels` (n): `{n_cls, c, max_iter}`.
+/// # Errors
+/// [`Error::Option`] if `spec` is not that; of [`linear_probe::fit`].
+pub fn fit_linear_probe(
+    features: &[f32],
+    labels: &[u32],
+    spec: &str,
+    start: Option<&LinearProbe>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<linear_probe::Fit> {
+    let LinearProbeSpec { n_cls, c, max_iter } = parse("spec", spec)?;
+    let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
+    let tolerance = linear_probe::TOLERANCE;
+    let labels = labels.as_slice();
+    let problem = linear_probe::Problem { features, labels, n_cls, c, tolerance, max_iter };
+    linear_probe::fit(&problem, start, cancelled)
+}
+
+/// Features of views of encoded images: (n, to - from, `embed_dim`), and JSON `[{index, code, message}]` of those that
+/// cannot be read; `spec` is JSON {augment, seed, first, from, to}.
+/// # Errors
+/// [`Error::Option`]; of [`views::embed`].
+pub fn embed_views(
+    clip: &Clip,
+    images: &[Vec<u8>],
+    spec: &str,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Vec<f32>, String)> {
+    let (features, bad) = views::embed(clip, images, &parse("spec", spec)?, cancelled)?;
+    let bad: Vec<Value> = bad.iter().map(|(index, error)| refusal(*index, error)).collect();
     Ok((features, Value::from(bad).to_string()))
 }
 

@@ -95,10 +95,12 @@ fn a_classifier_allocates_only_what_it_returns() {
             let spec = json!({
                 "method": method, "classnames": ["dog", "red panda", "red square"], "n_ctx": 4, "ctx_init": null,
                 "csc": false, "class_token_position": "end", "epochs": 1, "batch_size": 2, "lr": 0.01, "momentum": 0.9,
-                "weight_decay": 0.0, "warmup_epochs": 0, "warmup_lr": 1e-5, "augment": "none", "seed": 1
+                "weight_decay": 0.0, "warmup_epochs": 0, "warmup_lr": 1e-5, "augment": "none", "views": 0, "meta_net_reduction": 16,
+                "seed": 1
             });
             let spec = TrainSpec::from_json(&spec.to_string()).unwrap();
-            let run = Session::new(Arc::clone(&clip), spec, images.clone(), vec![0, 1]).unwrap();
+            let run =
+                Session::new(Arc::clone(&clip), spec, images.clone(), vec![0, 1], None).unwrap();
             let about = json!({"name": "test", "model_id": "test", "training": {}, "metrics": {}});
             let bundle = run.bundle(About::from_value(about).unwrap()).unwrap();
             let mut classifier =

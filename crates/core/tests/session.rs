@@ -12,9 +12,10 @@ use cocoop_core::prompt::learned::Learned;
 use cocoop_core::prompt::learner::{Learner, MetaNet};
 use cocoop_core::prompt::template::ClassTokenPosition;
 use cocoop_core::prompt::trie::Sharing;
-use cocoop_core::train::session::{About, Session};
+use cocoop_core::train::session::{About, Part, Session};
 use cocoop_core::train::spec::TrainSpec;
 use cocoop_core::train::step;
+use cocoop_core::train::views::{self, Wanted};
 use cocoop_core::{Error, Result};
 use serde_json::{Map, json};
 use std::cell::Cell;
@@ -30,14 +31,15 @@ fn spec(method: &str, change: &dyn Fn(&mut serde_json::Value)) -> TrainSpec {
     let mut spec = json!({
         "method": method, "classnames": CLASSES, "n_ctx": 4, "ctx_init": null, "csc": false,
         "class_token_position": "end", "epochs": 3, "batch_size": 2, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4,
-        "warmup_epochs": 1, "warmup_lr": 1e-5, "augment": "crop-flip", "seed": 1
+        "warmup_epochs": 1, "warmup_lr": 1e-5, "augment": "crop-flip", "views": 0,
+        "meta_net_reduction": 16, "seed": 1
     });
     change(&mut spec);
     TrainSpec::from_json(&spec.to_string()).unwrap()
 }
 
 /// Seven pictures: with batches of two the last is dropped.
-fn session(spec: TrainSpec) -> Result<Session> {
+fn pictures() -> Vec<Vec<u8>> {
     let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/preprocess/in/");
     let names = [
         "small_32x32",
@@ -48,9 +50,13 @@ fn session(spec: TrainSpec) -> Result<Session> {
         "rgb_225x231",
         "rgb_375x501",
     ];
-    let images =
-        names.iter().map(|name| std::fs::read(format!("{inputs}{name}.png")).unwrap()).collect();
-    Session::new(Arc::clone(&CLIP), spec, images, vec![0, 1, 2, 0, 1, 2, 0])
+    names.iter().map(|name| std::fs::read(format!("{inputs}{name}.png")).unwrap()).collect()
+}
+
+const LABELS: [usize; 7] = [0, 1, 2, 0, 1, 2, 0];
+
+fn session(spec: TrainSpec) -> Result<Session> {
+    Session::new(Arc::clone(&CLIP), spec, pictures(), LABELS.to_vec(), None)
 }
 
 /// Trains to the end; `stop_after` steps it is stopped, and a new session goes on from its state.
@@ -104,6 +110,168 @@ fn the_number_of_threads_does_not_matter() {
     assert!(on(1) == on(3));
 }
 
+/// Trains to the end: the bundle, and the bits of each epoch's loss.
+fn finish(mut run: Session) -> (Vec<u8>, Vec<u64>) {
+    let mut losses = Vec::new();
+    loop {
+        let report = run.epoch(&mut |_| (), &|| false).unwrap();
+        losses.push(report.loss.to_bits());
+        if report.done {
+            return (run.bundle(about()).unwrap(), losses);
+        }
+    }
+}
+
+/// Features (7, views, `embed_dim`), made in four calls.
+fn features(spec: &TrainSpec) -> Vec<f32> {
+    let (images, views, dim) = (pictures(), spec.views(), CLIP.config.embed_dim);
+    let mut features = vec![f32::NAN; 7 * views * dim];
+    for (first, end) in [(0, 3), (3, 7)] {
+        for (from, to) in [(0, views / 2), (views / 2, views)] {
+            if from == to {
+                continue;
+            }
+            let wanted = Wanted { augment: spec.augment, seed: spec.seed, first, from, to };
+            let (some, bad) = views::embed(&CLIP, &images[first..end], &wanted, &|| false).unwrap();
+            assert!(bad.is_empty());
+            for (i, row) in some.chunks_exact(dim).enumerate() {
+                let (image, view) = (first + i / (to - from), from + i % (to - from));
+                features[(image * views + view) * dim..][..dim].copy_from_slice(row);
+            }
+        }
+    }
+    features
+}
+
+#[test]
+fn features_that_were_computed_before_give_the_same_bits() {
+    let on = |spec: &TrainSpec, features: Vec<f32>| {
+        Session::new(Arc::clone(&CLIP), spec.clone(), vec![], LABELS.to_vec(), Some(features))
+            .unwrap()
+    };
+    let mut bundles = Vec::new();
+    for (augment, views) in [("crop-flip", 0), ("crop-flip", 2), ("crop-flip", 40), ("none", 0)] {
+        let spec = spec("cocoop", &|spec| {
+            spec["augment"] = json!(augment);
+            spec["views"] = json!(views);
+        });
+        let itself = finish(session(spec.clone()).unwrap());
+        let features = features(&spec);
+        assert!(finish(on(&spec, features.clone())) == itself, "{augment}, {views} views");
+        bundles.push(itself.0);
+
+        let mut other = features.clone();
+        other[5] += 1e-6;
+        let state = on(&spec, features.clone()).state();
+        on(&spec, features.clone()).restore(&state).unwrap();
+        for mut refuses in [on(&spec, other), session(spec.clone()).unwrap()] {
+            assert_eq!(refuses.restore(&state).unwrap_err().code(), "bad_checkpoint");
+        }
+    }
+    assert!(bundles[0] == bundles[2], "more views than epochs are a fresh one in each");
+    assert!(bundles[0] != bundles[1] && bundles[0] != bundles[3] && bundles[1] != bundles[3]);
+}
+
+#[test]
+fn features_that_cannot_be_are_refused() {
+    let spec = spec("coop", &|spec| spec["views"] = json!(2));
+    let whole = features(&spec);
+    let refused = |images: Vec<Vec<u8>>, features: Vec<f32>| {
+        Session::new(Arc::clone(&CLIP), spec.clone(), images, LABELS.to_vec(), Some(features))
+            .err()
+            .unwrap()
+            .code()
+    };
+    assert_eq!(refused(vec![], whole[1..].to_vec()), "bad_shape");
+    assert_eq!(refused(pictures()[1..].to_vec(), whole.clone()), "bad_option");
+    let mut broken = whole;
+    broken[3] = f32::INFINITY;
+    assert_eq!(refused(vec![], broken), "not_finite");
+
+    let mut images = pictures();
+    let wanted = Wanted { augment: spec.augment, seed: 1, first: 0, from: 0, to: 3 };
+    let (all, _) = views::embed(&CLIP, &images, &wanted, &|| false).unwrap();
+    images[2] = vec![1, 2, 3];
+    let (some, bad) = views::embed(&CLIP, &images, &wanted, &|| false).unwrap();
+    assert_eq!(bad, [(2, Error::ImageFormat)]);
+    let image = 3 * CLIP.config.embed_dim;
+    assert!(some[2 * image..3 * image].iter().all(|x| *x == 0.0));
+    assert!(some[..2 * image] == all[..2 * image] && some[3 * image..] == all[3 * image..]);
+    let none = Wanted { to: 0, ..wanted };
+    assert_eq!(views::embed(&CLIP, &images, &none, &|| false).unwrap_err().code(), "bad_option");
+    let stopped = views::embed(&CLIP, &images, &wanted, &|| true);
+    assert_eq!(stopped.unwrap_err().code(), "cancelled");
+}
+
+#[test]
+fn the_meta_nets_reduction_sets_its_hidden_units() {
+    let parameters = |reduction: usize| {
+        let spec = spec("cocoop", &|spec| spec["meta_net_reduction"] = json!(reduction));
+        session(spec).unwrap().plan().parameters
+    };
+    let (dim, width) = (CLIP.config.embed_dim, CLIP.config.text.width);
+    let of = |hidden: usize| 4 * width + hidden * (dim + 1) + width * (hidden + 1);
+    assert_eq!(parameters(16), of(dim / 16));
+    assert_eq!(parameters(8), of(dim / 8));
+    assert_eq!(parameters(1000), of(1));
+}
+
+#[test]
+fn the_parts_of_the_ranks_make_the_step() {
+    let spec = spec("cocoop", &|spec| spec["batch_size"] = json!(3));
+    let (whole, losses) = finish(session(spec.clone()).unwrap());
+    let parts = |world: usize| {
+        let mut ranks: Vec<Session> = (0..world).map(|_| session(spec.clone()).unwrap()).collect();
+        let mut all = Vec::new();
+        loop {
+            let mut sum: Option<Part> = None;
+            for (rank, run) in ranks.iter_mut().enumerate() {
+                let part = run.part(rank, world, &|| false).unwrap();
+                assert_eq!(part.images, 3 * (rank + 1) / world - 3 * rank / world);
+                let Some(sum) = &mut sum else {
+                    sum = Some(part);
+                    continue;
+                };
+                sum.loss += part.loss;
+                sum.correct += part.correct;
+                for (sum, d) in sum.gradient.tensors_mut().into_iter().zip(part.gradient.tensors())
+                {
+                    sum.iter_mut().zip(d.2).for_each(|(sum, d)| *sum += d);
+                }
+            }
+            let sum = sum.unwrap();
+            let applied: Vec<_> = ranks.iter_mut().map(|run| run.apply(&sum).unwrap()).collect();
+            assert!(applied.iter().all(|one| one.report == applied[0].report));
+            if let Some(report) = applied[0].report {
+                all.push(report.loss);
+                if report.done {
+                    let mut states = ranks.iter().map(Session::state);
+                    let first = states.next().unwrap();
+                    assert!(states.all(|state| state == first));
+                    return (ranks[0].bundle(about()).unwrap(), all);
+                }
+            }
+        }
+    };
+    let (one, of_one) = parts(1);
+    assert!(one == whole && of_one.iter().map(|loss| loss.to_bits()).eq(losses.clone()));
+    for world in [2, 3, 5] {
+        let (bundle, of_some) = parts(world);
+        for (loss, bits) in of_some.iter().zip(&losses) {
+            assert!((loss - f64::from_bits(*bits)).abs() < 1e-5, "{world} ranks: {loss}");
+        }
+        let learner = |bytes: &[u8]| Bundle::read(bytes).unwrap().learner.unwrap();
+        let (some, all) = (learner(&bundle), learner(&whole));
+        for ((name, _, some), (_, _, all)) in some.tensors().into_iter().zip(all.tensors()) {
+            // Six steps of f32 sums in another order.
+            assert!(some.iter().zip(all).all(|(a, b)| (a - b).abs() < 1e-5), "{world}: {name}");
+        }
+    }
+    let mut run = session(spec).unwrap();
+    assert_eq!(run.part(2, 2, &|| false).err().unwrap().code(), "bad_option");
+    assert_eq!(run.part(0, 2, &|| true).err().unwrap().code(), "cancelled");
+}
+
 #[test]
 fn seeds_and_options_change_the_result() {
     let of = |change: &dyn Fn(&mut serde_json::Value)| train(&spec("cocoop", change), None);
@@ -120,7 +288,7 @@ fn a_batchs_gradient_is_the_mean_of_its_images() {
         4,
         width,
         false,
-        Some(MetaNet::random(dim, width, 3)),
+        Some(MetaNet::random(dim, dim / 16, width, 3)),
     );
     let names = CLASSES.map(String::from);
     let mut learned =
@@ -214,7 +382,7 @@ fn bad_input_is_refused_with_its_word() {
     );
     assert_eq!(refused(spec("coop", &|spec| spec["n_ctx"] = json!(75))), "text_too_long");
     let broken =
-        Session::new(Arc::clone(&CLIP), spec("coop", &|_| {}), vec![vec![1, 2, 3]], vec![0]);
+        Session::new(Arc::clone(&CLIP), spec("coop", &|_| {}), vec![vec![1, 2, 3]], vec![0], None);
     assert_eq!(broken.err().unwrap().code(), "unsupported_image");
     let diverges = spec("coop", &|spec| spec["warmup_lr"] = json!(1e38));
     let mut run = session(diverges).unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod job;
+mod linear_probe;
 mod mapped;
 mod pack;
 
@@ -66,7 +67,7 @@ pub struct Model {
 /// Features of images, and which could not be read.
 #[napi(object)]
 pub struct Embedded {
-    /// (n, `embed_dim`), L2-normalised; the rows of bad images are 0.
+    /// (n, `embed_dim`), or of views (n, views, `embed_dim`); the rows of bad images are 0.
     pub features: Float32Array,
     /// JSON [{index, code, message}].
     pub bad: String,
@@ -111,17 +112,34 @@ impl Model {
         self.clip.info().to_string()
     }
 
-    /// Features of encoded image files.
+    /// Features of encoded image files: L2-normalised, or where `normalized` is false as they leave the tower.
     #[napi(ts_return_type = "Promise<Embedded>")]
     pub fn embed_images(
         &self,
         images: Vec<Uint8Array>,
         cancel: Option<&Cancel>,
+        normalized: Option<bool>,
+    ) -> AsyncTask<Job<Embedded>> {
+        let (clip, images, cancelled) = (Arc::clone(&self.clip), owned(&images), asks(cancel));
+        let normalized = normalized.unwrap_or(true);
+        run(move || {
+            let work = &mut Workspace::inference();
+            let (features, bad) = door::embed_images(&clip, work, &images, normalized, &cancelled)?;
+            Ok(Embedded { features: features.into(), bad })
+        })
+    }
+
+    /// Features of views of encoded images, as a run draws them: JSON {augment, seed, first, from, to}.
+    #[napi(ts_return_type = "Promise<Embedded>")]
+    pub fn embed_views(
+        &self,
+        images: Vec<Uint8Array>,
+        spec: String,
+        cancel: Option<&Cancel>,
     ) -> AsyncTask<Job<Embedded>> {
         let (clip, images, cancelled) = (Arc::clone(&self.clip), owned(&images), asks(cancel));
         run(move || {
-            let (features, bad) =
-                door::embed_images(&clip, &mut Workspace::inference(), &images, &cancelled)?;
+            let (features, bad) = door::embed_views(&clip, &images, &spec, &cancelled)?;
             Ok(Embedded { features: features.into(), bad })
         })
     }
@@ -209,18 +227,22 @@ impl Model {
         run(move || Ok(OnnxExport(Arc::new(Exporter::open(clip, &spec, bundle.as_deref())?))))
     }
 
-    /// Prepares to train on encoded images (n) with labels (n): JSON `TrainSpec`.
+    /// Prepares to train on encoded images (n) with labels (n): JSON `TrainSpec`. With `features` (n, views, `embed_dim`)
+    /// of `embedViews` there need be no images.
     #[napi(ts_return_type = "Promise<Trainer>")]
     pub fn trainer(
         &self,
         spec: String,
         images: Vec<Uint8Array>,
         labels: Uint32Array,
+        features: Option<Float32Array>,
     ) -> AsyncTask<Job<Trainer>> {
         let (clip, images) = (Arc::clone(&self.clip), owned(&images));
+        let features = features.map(|features| features.to_vec());
         let labels = labels.iter().map(|&label| label as usize).collect();
         run(move || {
-            let session = Session::new(clip, TrainSpec::from_json(&spec)?, images, labels)?;
+            let spec = TrainSpec::from_json(&spec)?;
+            let session = Session::new(clip, spec, images, labels, features)?;
             let plan = serde_json::to_string(&session.plan()).expect("plain data is JSON");
             Ok(Trainer { session: Arc::new(Mutex::new(session)), plan })
         })

@@ -14,11 +14,12 @@ import { evaluateBundle, type Figures, figures, harmonic } from '../evaluate.ts'
 import { readJson, writeDurably } from '../files.ts'
 import { embedAll } from '../images.ts'
 import { DEFAULT_MODEL, openModel } from '../models.ts'
-import { finishedRun, type RunResult, runTraining } from '../run.ts'
+import { TRAIN } from '../runs/options.ts'
+import { finishedRun, type RunResult } from '../runs/result.ts'
+import { runTraining } from '../runs/run.ts'
 import { selectSplit } from '../select.ts'
 import { findWranglerConfig } from '../stores.ts'
 import { table } from '../table.ts'
-import { TRAIN } from '../train-options.ts'
 import { startWorker } from '../worker-process.ts'
 import { publishTo } from './publish.ts'
 
@@ -58,7 +59,7 @@ export const demo = defineCommand({
 
     step('2  Compare with zero-shot CLIP, on classes that were trained on (base) and on classes that were not (new)')
     const dataset = await openDataset(DATA)
-    const bundle = await readFile(result.bundle.path)
+    const bundle = await readFile(`${flags.out}/bundle.safetensors`)
     const comparison = await compare(dataset, result, context)
     print(comparisonTable(comparison))
 

@@ -9,9 +9,9 @@ import { embedEach } from '../images.ts'
 import { type LeftOut, leaveOut } from '../left-out.ts'
 import { listImages } from '../listing.ts'
 import { openModel } from '../models.ts'
+import { SOURCE } from '../runs/options.ts'
 import { embedTexts } from '../text-features.ts'
 import { batches, TEXTS, textsOf } from '../texts.ts'
-import { SOURCE } from '../train-options.ts'
 
 /** Texts that are read, encoded and written at a time. */
 const TEXTS_AT_A_TIME = 2048

@@ -8,10 +8,10 @@ import { embedEach } from '../images.ts'
 import { type LeftOut, leaveOut } from '../left-out.ts'
 import { listImages } from '../listing.ts'
 import { openModel } from '../models.ts'
+import { SOURCE } from '../runs/options.ts'
 import { table } from '../table.ts'
 import { embedTexts } from '../text-features.ts'
 import { TEXTS, textsOf } from '../texts.ts'
-import { SOURCE } from '../train-options.ts'
 
 export const score = defineCommand({
   name: 'score',

@@ -10,9 +10,9 @@ import { folderFeatures } from '../folder-features.ts'
 import { embedEach } from '../images.ts'
 import { listImages } from '../listing.ts'
 import { openModel } from '../models.ts'
+import { SOURCE } from '../runs/options.ts'
 import { table } from '../table.ts'
 import { type Cached, embedTexts } from '../text-features.ts'
-import { SOURCE } from '../train-options.ts'
 
 /** Images that are compared with the query at a time. */
 const BATCH = 8192

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod conv;
 pub mod dot;
+pub mod double;
 pub mod gemm;
 pub mod norm;
 mod simd;
@@ -125,11 +126,11 @@ pub fn unwritten(len: usize) -> Option<Vec<u8>> {
 /// Calls `work(first_row, rows)` for consecutive groups of rows of `out` (each `width` long), on all cores where the
 /// `parallel` feature is on and there are at least two groups of `grain` rows. Each row is written by one call, so the
 /// result does not depend on the number of threads.
-pub fn for_rows(
-    out: &mut [f32],
+pub fn for_rows<T: Send>(
+    out: &mut [T],
     width: usize,
     grain: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let grain = grain.max(1);
     #[cfg(feature = "parallel")]

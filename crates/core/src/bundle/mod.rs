@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn bundle(method: Method) -> Bundle {
-        let meta_net = (method == Method::Cocoop).then(|| MetaNet::random(32, 8, 1));
+        let meta_net = (method == Method::Cocoop).then(|| MetaNet::random(32, 2, 8, 1));
         let learner = Learner::new(Learner::random_ctx(4, 8, 1), 4, 8, false, meta_net);
         Bundle {
             metadata: metadata(method),

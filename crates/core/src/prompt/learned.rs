@@ -102,22 +102,6 @@ impl<O: Ops> Learned<O> {
         Ok(z)
     }
 
-    /// L2-normalised `text_features` (`n_cls`, `embed_dim`) of prompts that are the same for every image.
-    /// # Errors
-    /// Of [`Clip::text`].
-    /// # Panics
-    /// If they are not ([`Self::conditional`]).
-    pub fn text_features(
-        &mut self,
-        clip: &Clip<O>,
-        tokens: &TokenTable,
-        work: &mut Workspace<O>,
-    ) -> Result<Vec<f32>> {
-        assert!(!self.conditional());
-        self.encode(clip, tokens, work, &[])?;
-        Ok(self.latest.text_features.clone())
-    }
-
     /// The text features of each image, or of all.
     fn encode(
         &mut self,
@@ -190,6 +174,35 @@ impl<O: Ops> Learned<O> {
         }
         Ok(d)
     }
+}
+
+/// L2-normalised `text_features` (`n_cls`, `embed_dim`) of prompts that are the same for every image; `tokens` are those of
+/// `classnames` where they are known, else they are read.
+/// # Errors
+/// As [`Learned::new`]; of [`Clip::text`] and [`Clip::tokens`].
+/// # Panics
+/// If they are not ([`Learned::conditional`]).
+pub fn text_features<O: Ops>(
+    clip: &Clip<O>,
+    learner: Learner,
+    classnames: &[String],
+    position: ClassTokenPosition,
+    tokens: Option<&TokenTable>,
+) -> Result<Vec<f32>> {
+    let context_length = clip.config.context_length;
+    let mut learned =
+        Learned::<O>::new(learner, classnames, position, context_length, Sharing::Trie)?;
+    let read;
+    let tokens = match tokens {
+        Some(tokens) => tokens,
+        None => {
+            read = clip.tokens(&learned.token_ids())?;
+            &read
+        }
+    };
+    assert!(!learned.conditional());
+    learned.encode(clip, tokens, &mut Workspace::inference(), &[])?;
+    Ok(learned.latest.text_features)
 }
 
 /// The prompts of `classnames` around `learner`'s vectors.

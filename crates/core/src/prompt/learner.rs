@@ -1,6 +1,6 @@
 //! What is learned: `ctx`, and for CoCoOp the Meta-Net that shifts it by the image (Zhou et al. 2022b, 3.1).
-//! The Meta-Net is Linear (`embed_dim`, `embed_dim`/16), `ReLU`, Linear (`embed_dim`/16, `ctx_dim`), both with bias, on the
-//! L2-normalised image feature, as in the original code.
+//! The Meta-Net is Linear (`embed_dim`, hidden), `ReLU`, Linear (hidden, `ctx_dim`), both with bias, on the L2-normalised
+//! image feature, as in the original code, where hidden is `embed_dim`/16.
 
 use crate::kernels::dot::dots;
 use crate::random::{Purpose, Random};
@@ -101,9 +101,11 @@ impl Learner {
 
 impl MetaNet {
     /// PyTorch's default initial values: U(-1/√inputs, 1/√inputs) for weights and biases.
-    pub fn random(embed_dim: usize, ctx_dim: usize, seed: u64) -> Self {
+    /// # Panics
+    /// If `hidden` is 0.
+    pub fn random(embed_dim: usize, hidden: usize, ctx_dim: usize, seed: u64) -> Self {
+        assert!(hidden > 0);
         let mut random = Random::new(seed, Purpose::Init, [1, 0]);
-        let hidden = (embed_dim / 16).max(1);
         let mut uniform = |len: usize, inputs: usize| -> Vec<f32> {
             let limit = 1.0 / (inputs as f64).sqrt();
             (0..len).map(|_| random.uniform(-limit, limit) as f32).collect()
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn the_meta_nets_backward_matches_central_differences() {
         let (embed_dim, ctx_dim, h) = (32, 6, 1e-2);
-        let net = MetaNet::random(embed_dim, ctx_dim, 5);
+        let net = MetaNet::random(embed_dim, 2, ctx_dim, 5);
         let features: Vec<f32> = (0..2 * embed_dim).map(|i| (i as f32 * 0.7).sin()).collect();
         let dshift: Vec<f32> = (0..2 * ctx_dim).map(|i| (i as f32 * 1.3).cos()).collect();
         let learner =

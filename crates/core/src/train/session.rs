@@ -2,53 +2,75 @@
 //! only what was learned, the optimiser's velocity and the position: a run that continues from a state, at any batch,
 //! ends with the same bits as one that was never stopped, whatever the number of threads.
 
-use super::augment::{Augment, train_view};
 use super::sgd::Sgd;
 use super::spec::{Method, TrainSpec};
 use super::state::{Position, State};
-use super::step;
-use crate::bundle::{self, Bundle, Metadata, ModelId, Prompt};
+use super::step::{self, Step};
+use super::views::{Source, VIEWS_AT_A_TIME};
+use crate::bundle::{self, Bundle, Metadata, ModelId, Prompt, f32_bytes};
 use crate::classifier::with_probe;
-use crate::input::image::{Image, Limits, decode};
 use crate::input::tokenizer;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::text::TokenTable;
 use crate::ops::{Cpu, Ops};
-use crate::prompt::learned::Learned;
+use crate::prompt::learned::{Learned, text_features};
 use crate::prompt::learner::{Learner, MetaNet};
 use crate::prompt::trie::Sharing;
 use crate::random::{Purpose, Random};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::ops::Range;
 use std::sync::Arc;
-
-/// Images whose features are computed at a time: the frozen tower does not care which step they are for.
-const VIEWS_AT_A_TIME: usize = 32;
-/// Decoded images are kept while they take less than this; larger sets are decoded again for each view.
-const MAX_DECODED_BYTES: usize = 512 << 20;
 
 /// A run in progress.
 pub struct Session<O: Ops = Cpu> {
     clip: Arc<Clip<O>>,
     spec: TrainSpec,
-    images: Images,
+    source: Source<O>,
     labels: Vec<usize>,
     learned: Learned<O>,
     tokens: TokenTable,
     sgd: Sgd,
     position: Position,
     work: Workspace<O>,
-    image_work: Workspace<O>,
-    /// Features of every image, where all views of one are the same.
-    fixed: Option<Vec<f32>>,
+    ready: Ready,
+    fingerprint: String,
 }
 
-/// The training images.
-enum Images {
-    Decoded(Vec<Image>),
-    Encoded(Vec<Vec<u8>>),
+/// What an epoch needs besides what is learned; made again where it does not fit.
+#[derive(Default)]
+struct Ready {
+    epoch: Option<usize>,
+    /// The epoch's images (n), in its order.
+    order: Vec<usize>,
+    /// The places in each batch, and the batches, that `features` are of.
+    share: Range<usize>,
+    batches: Range<usize>,
+    /// (batches, share, `embed_dim`)
+    features: Vec<f32>,
+}
+
+/// What some images of a batch add to its step.
+pub struct Part {
+    /// The gradient of the sum of their losses, divided by the size of the whole batch.
+    pub gradient: Learner,
+    /// That sum, divided by the same, nats.
+    pub loss: f32,
+    /// How many were classified right.
+    pub correct: usize,
+    /// How many they are.
+    pub images: usize,
+}
+
+/// One step is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// The step.
+    pub progress: Progress,
+    /// The epoch, if it was its last step.
+    pub report: Option<EpochReport>,
 }
 
 /// The shape of a run: `plan` of the doors.
@@ -128,21 +150,25 @@ impl About {
 }
 
 impl<O: Ops> Session<O> {
-    /// Prepares to train on encoded image files with their labels.
+    /// Prepares to train on encoded image files with their labels, or on `features` (n, [`TrainSpec::views`], `embed_dim`)
+    /// that [`super::views::embed`] made of them: then `images` may be empty, and training needs no image tower.
     /// # Errors
     /// [`Error::Image`] and its kin, prefixed with the image's index; [`Error::Label`]; [`Error::Option`] if there are
-    /// no images; [`Error::Classes`], [`Error::Text`], [`Error::TextTooLong`].
+    /// no images; [`Error::Classes`], [`Error::Text`], [`Error::TextTooLong`]; [`Error::Shape`], [`Error::NotFinite`] of
+    /// the features.
     pub fn new(
         clip: Arc<Clip<O>>,
         spec: TrainSpec,
         images: Vec<Vec<u8>>,
         labels: Vec<usize>,
+        features: Option<Vec<f32>>,
     ) -> Result<Self> {
         let n_cls = spec.classnames.len();
         if n_cls == 0 {
             return Err(Error::Classes { why: "the list is empty".into() });
         }
-        if images.is_empty() || images.len() != labels.len() {
+        let none_needed = features.is_some() && images.is_empty();
+        if labels.is_empty() || !(none_needed || images.len() == labels.len()) {
             let got = format!("{} images, {} labels", images.len(), labels.len());
             return Err(Error::Option {
                 name: "images".into(),
@@ -157,18 +183,26 @@ impl<O: Ops> Session<O> {
         let (position, context_length) = (spec.class_token_position, clip.config.context_length);
         let learned =
             Learned::new(learner, &spec.classnames, position, context_length, Sharing::Trie)?;
+        let tokens = clip.tokens(&learned.token_ids())?;
+        let fingerprint = fingerprint(&spec, &labels, clip.sha256(), features.as_deref());
+        let source = match features {
+            Some(features) => {
+                Source::of_features(features, &spec, labels.len(), clip.config.embed_dim)?
+            }
+            None => Source::of_images(images)?,
+        };
         Ok(Self {
-            tokens: clip.tokens(&learned.token_ids())?,
             sgd: Sgd::new(&learned.learner, spec.momentum, spec.weight_decay),
             work: Workspace::training(clip.config.text.layers),
-            image_work: Workspace::inference(),
-            images: Images::open(images)?,
             position: Position::default(),
-            fixed: None,
+            ready: Ready::default(),
             clip,
             spec,
+            source,
             labels,
             learned,
+            tokens,
+            fingerprint,
         })
     }
 
@@ -195,113 +229,136 @@ impl<O: Ops> Session<O> {
     /// Trains to the end of the current epoch. If `cancelled` turns true it stops after the step at hand, and the next
     /// call goes on there.
     /// # Errors
-    /// [`Error::Cancelled`]; [`Error::Diverged`] before a step that would store NaN; [`Error::Option`] when all epochs
-    /// are done.
+    /// Of [`Self::part`] and [`Self::apply`].
     pub fn epoch(
         &mut self,
         progress: &mut dyn FnMut(Progress),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<EpochReport> {
-        let epoch = self.position.epoch;
-        if epoch >= self.spec.epochs {
-            let expected = format!("at most {}", self.spec.epochs);
-            return Err(Error::Option {
-                name: "epoch".into(),
-                expected,
-                got: (epoch + 1).to_string(),
-            });
+        loop {
+            let whole = self.part(0, 1, cancelled)?;
+            let applied = self.apply(&whole)?;
+            progress(applied.progress);
+            if let Some(report) = applied.report {
+                return Ok(report);
+            }
         }
-        let (lr, batches, batch_size) =
-            (self.spec.schedule().lr(epoch), self.batches(), self.batch_size());
-        let order = Random::new(self.spec.seed, Purpose::Shuffle, [epoch as u64, 0])
-            .permutation(self.labels.len());
-        let embed_dim = self.clip.config.embed_dim;
-        let mut features = Vec::new();
-        let mut next_view = self.position.batch * batch_size;
-        while self.position.batch < batches {
-            if cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let start = self.position.batch * batch_size;
-            let of_batch = &order[start..start + batch_size];
-            while features.len() < batch_size * embed_dim {
-                let views = &order[next_view
-                    ..(next_view + VIEWS_AT_A_TIME.max(batch_size)).min(batches * batch_size)];
-                next_view += views.len();
-                features.extend(self.features(epoch, views)?);
-            }
-            let labels: Vec<usize> = of_batch.iter().map(|&image| self.labels[image]).collect();
-            let rest = features.split_off(batch_size * embed_dim);
-            let step = step::gradient(
-                &self.clip,
-                &self.tokens,
-                &mut self.work,
-                &mut self.learned,
-                &features,
-                &labels,
-            )?;
-            features = rest;
-            let batch = self.position.batch + 1;
-            if !step.loss.is_finite() {
-                return Err(Error::Diverged { loss: step.loss, epoch: epoch + 1, batch });
-            }
-            self.sgd.step(&mut self.learned.learner, &step.gradient, lr);
-            self.position.batch = batch;
-            self.position.loss_sum += f64::from(step.loss) * labels.len() as f64;
-            self.position.correct += step.correct;
-            progress(Progress {
-                epoch: epoch + 1,
-                batch,
-                loss: step.loss,
-                lr,
-                correct: step.correct,
-                images: labels.len(),
-            });
+    }
+
+    /// What the share of `rank`, one of `world`, adds to the next step: consecutive images of the batch, which is divided
+    /// as evenly as it can be. Ranks beyond the batch size have none. Nothing that is learned changes.
+    /// # Errors
+    /// [`Error::Cancelled`]; [`Error::Option`] when all epochs are done, or if `rank` is not below `world`; of the towers.
+    pub fn part(
+        &mut self,
+        rank: usize,
+        world: usize,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Part> {
+        let refuse = |name: &str, limit: usize, got: usize| {
+            let (name, expected) = (name.into(), format!("below {limit}"));
+            Err(Error::Option { name, expected, got: got.to_string() })
+        };
+        if rank >= world {
+            return refuse("rank", world, rank);
+        }
+        if self.position.epoch >= self.spec.epochs {
+            return refuse("epoch", self.spec.epochs, self.position.epoch);
+        }
+        if cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let batch_size = self.batch_size();
+        let share = batch_size * rank / world..batch_size * (rank + 1) / world;
+        if share.is_empty() {
+            let gradient = self.learned.learner.zeros();
+            return Ok(Part { gradient, loss: 0.0, correct: 0, images: 0 });
+        }
+        self.prepare(&share, cancelled)?;
+        let start = self.position.batch * batch_size;
+        let images = &self.ready.order[start..][share.clone()];
+        let labels: Vec<usize> = images.iter().map(|&image| self.labels[image]).collect();
+        let row = share.len() * self.clip.config.embed_dim;
+        let mut step = step::gradient(
+            &self.clip,
+            &self.tokens,
+            &mut self.work,
+            &mut self.learned,
+            &self.ready.features[(self.position.batch - self.ready.batches.start) * row..][..row],
+            &labels,
+        )?;
+        if share.len() < batch_size {
+            let part = share.len() as f32 / batch_size as f32;
+            step.loss *= part;
+            step.gradient.tensors_mut().into_iter().flatten().for_each(|d| *d *= part);
+        }
+        let Step { loss, correct, gradient } = step;
+        Ok(Part { gradient, loss, correct, images: share.len() })
+    }
+
+    /// Sees to it that the features of the images at `share` of the current batch are ready, and makes those of the next
+    /// batches with them where the tower gains from it.
+    fn prepare(&mut self, share: &Range<usize>, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let Position { epoch, batch, .. } = self.position;
+        let (batches, batch_size) = (self.batches(), self.batch_size());
+        if self.ready.epoch != Some(epoch) {
+            let mut random = Random::new(self.spec.seed, Purpose::Shuffle, [epoch as u64, 0]);
+            let order = random.permutation(self.labels.len());
+            self.ready = Ready { epoch: Some(epoch), order, ..Ready::default() };
+        }
+        let ready = &mut self.ready;
+        if ready.share == *share && ready.batches.contains(&batch) {
+            return Ok(());
+        }
+        let end = batches.min(batch + VIEWS_AT_A_TIME.div_ceil(share.len()));
+        let images =
+            (batch..end).flat_map(|batch| &ready.order[batch * batch_size..][share.clone()]);
+        let images: Vec<usize> = images.copied().collect();
+        ready.batches = 0..0; // an error leaves nothing half ready
+        ready.features = self.source.of_epoch(&self.clip, &self.spec, epoch, &images, cancelled)?;
+        ready.share = share.clone();
+        ready.batches = batch..end;
+        Ok(())
+    }
+
+    /// One optimiser step with `whole`, the sum over all ranks of [`Self::part`], of which each rank takes it.
+    /// # Errors
+    /// [`Error::Diverged`] if the loss or what would be learned is not finite: then nothing has changed;
+    /// [`Error::Option`] when all epochs are done.
+    pub fn apply(&mut self, whole: &Part) -> Result<Applied> {
+        let (batches, batch_size) = (self.batches(), self.batch_size());
+        let Position { epoch, batch, .. } = self.position;
+        let lr = self.spec.schedule().lr(epoch);
+        if !whole.loss.is_finite() {
+            return Err(Error::Diverged { loss: whole.loss, epoch: epoch + 1, batch: batch + 1 });
+        }
+        self.sgd.step(&mut self.learned.learner, &whole.gradient, lr);
+        self.position.batch += 1;
+        self.position.loss_sum += f64::from(whole.loss) * batch_size as f64;
+        self.position.correct += whole.correct;
+        let progress = Progress {
+            epoch: epoch + 1,
+            batch: batch + 1,
+            loss: whole.loss,
+            lr,
+            correct: whole.correct,
+            images: batch_size,
+        };
+        if self.position.batch < batches {
+            return Ok(Applied { progress, report: None });
         }
         let images = batches * batch_size;
         let Position { loss_sum, correct, .. } = self.position;
         self.position = Position { epoch: epoch + 1, ..Position::default() };
-        Ok(EpochReport {
+        let report = EpochReport {
             epoch: epoch + 1,
             loss: loss_sum / images as f64,
             accuracy: correct as f64 / images as f64,
             lr,
             images,
             done: epoch + 1 == self.spec.epochs,
-        })
-    }
-
-    /// Features (views, `embed_dim`) of this epoch's view of each of these images.
-    fn features(&mut self, epoch: usize, views: &[usize]) -> Result<Vec<f32>> {
-        let embed_dim = self.clip.config.embed_dim;
-        if self.spec.augment == Augment::None {
-            if self.fixed.is_none() {
-                let all: Vec<usize> = (0..self.labels.len()).collect();
-                let parts: Result<Vec<_>> =
-                    all.chunks(VIEWS_AT_A_TIME).map(|part| self.encode(0, part)).collect();
-                self.fixed = Some(parts?.concat());
-            }
-            let fixed = self.fixed.as_ref().expect("just made");
-            return Ok(views
-                .iter()
-                .flat_map(|&image| &fixed[image * embed_dim..][..embed_dim])
-                .copied()
-                .collect());
-        }
-        self.encode(epoch, views)
-    }
-
-    fn encode(&mut self, epoch: usize, views: &[usize]) -> Result<Vec<f32>> {
-        let (clip, images, spec) = (&self.clip, &self.images, &self.spec);
-        let pixels = |image: usize| {
-            let mut random = Random::new(spec.seed, Purpose::Augment, [epoch as u64, image as u64]);
-            let view = |picture: &Image| {
-                train_view(picture, clip.config.image_size, spec.augment, &mut random)
-            };
-            Ok(clip.pixels(&images.with(image, view)?))
         };
-        let pixels = map_all(views, pixels)?.concat();
-        self.clip.image_features(&mut self.image_work, &pixels)
+        Ok(Applied { progress, report: Some(report) })
     }
 
     /// A checkpoint.
@@ -311,7 +368,7 @@ impl<O: Ops> Session<O> {
             velocity: &self.sgd.velocity,
             position: self.position,
         }
-        .write(&self.fingerprint())
+        .write(&self.fingerprint)
     }
 
     /// Continues from a checkpoint of the same run.
@@ -319,8 +376,8 @@ impl<O: Ops> Session<O> {
     /// [`Error::Checkpoint`] if `bytes` are none or are of another run; then nothing has changed.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         let (learner, velocity, position) =
-            State::read(bytes, &self.fingerprint(), &self.learned.learner)?;
-        if position.epoch > self.spec.epochs || position.batch > self.batches() {
+            State::read(bytes, &self.fingerprint, &self.learned.learner)?;
+        if position.epoch > self.spec.epochs || position.batch >= self.batches() {
             return Err(Error::Checkpoint {
                 why: format!("it stands at epoch {}, batch {}", position.epoch, position.batch),
             });
@@ -328,18 +385,8 @@ impl<O: Ops> Session<O> {
         self.learned.learner = learner;
         self.sgd.velocity = velocity;
         self.position = position;
+        self.ready = Ready::default();
         Ok(())
-    }
-
-    /// What must be equal for a checkpoint to fit: options, labels, model.
-    fn fingerprint(&self) -> String {
-        use sha2::{Digest, Sha256};
-        let spec = serde_json::to_string(&self.spec).expect("plain data is JSON");
-        let labels: Vec<u8> =
-            self.labels.iter().flat_map(|label| (*label as u64).to_le_bytes()).collect();
-        let hash =
-            Sha256::new().chain_update(spec).chain_update(labels).chain_update(self.clip.sha256());
-        crate::model::clip::hex(&hash.finalize())
     }
 
     /// The bundle of what is learned so far.
@@ -368,20 +415,34 @@ impl<O: Ops> Session<O> {
             training: about.training,
             metrics: about.metrics,
         };
-        let text_features = if conditional { None } else { Some(self.static_text_features()?) };
+        let text_features = if conditional {
+            None
+        } else {
+            let (names, position) = (&spec.classnames, spec.class_token_position);
+            let tokens = Some(&self.tokens);
+            Some(text_features(&self.clip, learner.clone(), names, position, tokens)?)
+        };
         let (learner, tokens) = (Some(learner.clone()), Some(self.tokens.clone()));
         let bundle = Bundle { metadata, learner, text_features, tokens, probe_logits: Vec::new() };
         with_probe(&self.clip, bundle)?.write()
     }
+}
 
-    fn static_text_features(&self) -> Result<Vec<f32>> {
-        let (position, context_length) =
-            (self.spec.class_token_position, self.clip.config.context_length);
-        let learner = self.learned.learner.clone();
-        let mut learned =
-            Learned::new(learner, &self.spec.classnames, position, context_length, Sharing::Trie)?;
-        learned.text_features(&self.clip, &self.tokens, &mut Workspace::inference())
+/// What must be equal for a checkpoint to fit: options, labels, model, and the features if they came from outside.
+fn fingerprint(
+    spec: &TrainSpec,
+    labels: &[usize],
+    model: &str,
+    features: Option<&[f32]>,
+) -> String {
+    use sha2::{Digest, Sha256};
+    let spec = serde_json::to_string(spec).expect("plain data is JSON");
+    let labels: Vec<u8> = labels.iter().flat_map(|label| (*label as u64).to_le_bytes()).collect();
+    let mut hash = Sha256::new().chain_update(spec).chain_update(labels).chain_update(model);
+    for features in features.into_iter().flat_map(|features| features.chunks(1 << 16)) {
+        hash.update(f32_bytes(features));
     }
+    crate::model::clip::hex(&hash.finalize())
 }
 
 /// What a run starts from: the words' token embeddings without positions, or random vectors; a random Meta-Net.
@@ -397,53 +458,8 @@ fn initial<O: Ops>(clip: &Clip<O>, spec: &TrainSpec) -> Result<Learner> {
         let vectors = if spec.csc { spec.classnames.len() * spec.n_ctx } else { spec.n_ctx };
         (Learner::random_ctx(vectors, ctx_dim, spec.seed), spec.n_ctx)
     };
-    let meta_net = || MetaNet::random(clip.config.embed_dim, ctx_dim, spec.seed);
+    let embed_dim = clip.config.embed_dim;
+    let hidden = (embed_dim / spec.meta_net_reduction).max(1);
+    let meta_net = || MetaNet::random(embed_dim, hidden, ctx_dim, spec.seed);
     Ok(Learner::new(ctx, n_ctx, ctx_dim, spec.csc, (spec.method == Method::Cocoop).then(meta_net)))
-}
-
-impl Images {
-    /// Decodes every image once, to know that it can be, and keeps them if they are not too much.
-    fn open(encoded: Vec<Vec<u8>>) -> Result<Self> {
-        let (mut decoded, mut bytes) = (Vec::with_capacity(encoded.len()), 0);
-        let indices: Vec<usize> = (0..encoded.len()).collect();
-        for part in indices.chunks(VIEWS_AT_A_TIME) {
-            for image in map_all(part, |i| {
-                decode(&encoded[i], &Limits::default()).map_err(|error| at(i, error))
-            })? {
-                bytes += image.data.len();
-                if bytes <= MAX_DECODED_BYTES {
-                    decoded.push(image);
-                }
-            }
-        }
-        Ok(if bytes <= MAX_DECODED_BYTES { Self::Decoded(decoded) } else { Self::Encoded(encoded) })
-    }
-
-    fn with<T>(&self, i: usize, view: impl FnOnce(&Image) -> T) -> Result<T> {
-        match self {
-            Self::Decoded(images) => Ok(view(&images[i])),
-            Self::Encoded(files) => {
-                Ok(view(&decode(&files[i], &Limits::default()).map_err(|error| at(i, error))?))
-            }
-        }
-    }
-}
-
-/// The same error, naming the image.
-fn at(index: usize, error: Error) -> Error {
-    match error {
-        Error::Image { why } => Error::Image { why: format!("number {index}: {why}") },
-        other => other,
-    }
-}
-
-/// `work` of each item, in order, on all cores; the first error if there is one.
-fn map_all<T: Send>(items: &[usize], work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
-    #[cfg(feature = "parallel")]
-    {
-        use rayon::prelude::*;
-        items.par_iter().map(|&item| work(item)).collect()
-    }
-    #[cfg(not(feature = "parallel"))]
-    items.iter().map(|&item| work(item)).collect()
 }

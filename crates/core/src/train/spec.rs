@@ -32,6 +32,8 @@ pub struct TrainSpec {
     pub csc: bool,
     /// Where the class name stands.
     pub class_token_position: ClassTokenPosition,
+    /// The Meta-Net has `embed_dim` / this many hidden units, at least one (CoCoOp; 16 in the original).
+    pub meta_net_reduction: usize,
     /// Passes over the images.
     pub epochs: usize,
     /// Images in a step.
@@ -48,6 +50,8 @@ pub struct TrainSpec {
     pub warmup_lr: f64,
     /// How images become views.
     pub augment: Augment,
+    /// Views of each image that the epochs take in turn; 0 for a fresh one in each epoch, as in the original.
+    pub views: usize,
     /// Of everything random.
     pub seed: u64,
 }
@@ -70,9 +74,13 @@ impl TrainSpec {
         let refuse = |name: &str, expected: &str, got: String| {
             Err(Error::Option { name: name.into(), expected: expected.into(), got })
         };
-        for (name, value) in
-            [("n_ctx", self.n_ctx), ("epochs", self.epochs), ("batch_size", self.batch_size)]
-        {
+        for (name, value) in [
+            ("n_ctx", self.n_ctx),
+            ("meta_net_reduction", self.meta_net_reduction),
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("views", self.views.max(1)),
+        ] {
             if value == 0 || value > 1_000_000 {
                 return refuse(name, "1 to 1000000", value.to_string());
             }
@@ -103,6 +111,15 @@ impl TrainSpec {
             );
         }
         Ok(())
+    }
+
+    /// Views of each image that the run can tell apart: epoch e sees number e mod this.
+    pub fn views(&self) -> usize {
+        match (self.augment, self.views) {
+            (Augment::None, _) => 1,
+            (Augment::CropFlip, 0) => self.epochs,
+            (Augment::CropFlip, views) => views,
+        }
     }
 
     /// The learning rates of the run.

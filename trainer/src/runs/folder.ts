@@ -5,9 +5,9 @@
 import { appendFileSync, closeSync, existsSync, openSync, writeSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { TrainError } from './errors.ts'
-import { noSpace, readJson, toJson, writeDurably } from './files.ts'
-import { lockFolder } from './lock.ts'
+import { TrainError } from '../errors.ts'
+import { noSpace, readJson, toJson, writeDurably } from '../files.ts'
+import { lockFolder } from '../lock.ts'
 
 /** Checkpoints that are kept: the newest, and the one before it in case the newest cannot be read. */
 const KEEP = 2
@@ -54,9 +54,9 @@ export class RunFolder implements Disposable {
     return join(this.path, name)
   }
 
-  /** Adds a line with the time to log.txt. */
-  log(line: string): void {
-    this.#guard('log.txt', (path) => appendFileSync(path, `${new Date().toISOString()} ${line}\n`))
+  /** Adds a line to log.txt; with the time unless it has to be read by the original's scripts. */
+  log(line: string, { time = true } = {}): void {
+    this.#guard('log.txt', (path) => appendFileSync(path, `${time ? `${new Date().toISOString()} ` : ''}${line}\n`))
   }
 
   /** Adds a line to metrics.jsonl; it is with the operating system when this returns, so a kill does not lose it. */
@@ -77,11 +77,13 @@ export class RunFolder implements Disposable {
     return readJson(this.file(name))
   }
 
-  /** Saves the state after `step` batches, then removes all but the newest two. */
-  async saveCheckpoint(step: number, state: Uint8Array): Promise<void> {
-    await writeDurably(this.file(`checkpoints/step-${String(step).padStart(9, '0')}.state`), state)
+  /** Saves the state after `step` batches, then removes all but the newest two. Returns its path. */
+  async saveCheckpoint(step: number, state: Uint8Array): Promise<string> {
+    const saved = this.file(`checkpoints/step-${String(step).padStart(9, '0')}.state`)
+    await writeDurably(saved, state)
     const [, ...old] = await this.checkpoints()
     for (const { path } of old.slice(KEEP - 1)) await rm(path, { force: true })
+    return saved
   }
 
   /** The saved states, newest first. */

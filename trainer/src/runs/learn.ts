@@ -4,10 +4,10 @@
  */
 import { readFile } from 'node:fs/promises'
 import type { Progress, Trainer } from 'cocoop/node'
-import type { Context } from './command.ts'
-import { codeOf, TrainError } from './errors.ts'
-import { formatDuration, formatRate, Meter } from './progress.ts'
-import type { RunFolder } from './run-folder.ts'
+import type { Context } from '../command.ts'
+import { codeOf, TrainError } from '../errors.ts'
+import type { RunFolder } from './folder.ts'
+import type { Work } from './method.ts'
 
 export interface Learned {
   loss: number
@@ -17,23 +17,22 @@ export interface Learned {
 }
 
 /** Runs the epochs that are left; saves the state after each, and when stopped. */
-export async function learn(trainer: Trainer, run: RunFolder, context: Context): Promise<Learned> {
+export async function learn(trainer: Trainer, work: Pick<Work, 'run' | 'log' | 'context'>): Promise<Learned> {
+  const { run, log, context } = work
   const { terminal, signal } = context
   const { epochs, batches } = trainer.plan
   let { step, loss } = await restore(trainer, run, context)
-  const meter = new Meter(trainer.plan)
+  log.start(trainer.plan, step)
   const started = performance.now()
   let images = 0
-  let line = ''
   // A callback of the engine cannot throw: a full disk is remembered, stops the epoch and is thrown from here.
   const stop = new AbortController()
   let failure: unknown
   const onProgress = (event: Progress) => {
     step = (event.epoch - 1) * batches + event.batch
     images += event.images
-    line = meter.line(event)
-    terminal.status(line)
     try {
+      log.batch(event)
       run.metric({ kind: 'step', step, ...event })
     } catch (cause) {
       failure ??= cause
@@ -47,10 +46,8 @@ export async function learn(trainer: Trainer, run: RunFolder, context: Context):
       step = report.epoch * batches
       loss = report.loss
       run.metric({ kind: 'epoch', step, ...report })
-      run.log(
-        `epoch ${report.epoch}/${epochs}: loss ${report.loss.toFixed(4)}, training accuracy ${(100 * report.accuracy).toFixed(1)}%`,
-      )
-      await run.saveCheckpoint(step, trainer.state())
+      log.epoch(report)
+      log.saved(await run.saveCheckpoint(step, trainer.state()))
     } catch (cause) {
       if (failure !== undefined) throw failure
       if (codeOf(cause) !== 'cancelled') throw cause
@@ -65,9 +62,7 @@ export async function learn(trainer: Trainer, run: RunFolder, context: Context):
     }
   }
   const seconds = (performance.now() - started) / 1000
-  if (line !== '') terminal.settle(line)
-  if (images > 0)
-    terminal.log(`trained on ${images} images in ${formatDuration(seconds)}: ${formatRate(images / seconds)} images/s`)
+  log.learned(images, seconds)
   return { loss, steps: step, seconds, images }
 }
 
@@ -88,7 +83,6 @@ async function restore(
       continue
     }
     const loss = await run.trimMetrics(step)
-    terminal.log(`going on after step ${step} of ${trainer.plan.epochs * trainer.plan.batches}`)
     return { step, loss }
   }
   return { step: 0, loss: await run.trimMetrics(0) }

@@ -5,8 +5,8 @@ import { open } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
-import { writeDurably } from './files.ts'
-import { RunFolder } from './run-folder.ts'
+import { writeDurably } from '../files.ts'
+import { RunFolder } from './folder.ts'
 
 const folder = () => join(mkdtempSync(join(tmpdir(), 'run-')), 'run')
 

@@ -1,11 +1,15 @@
 /**
- * The options of a training run and their defaults, which are the original trainers': CoOp (Zhou et al. 2022a, COOP.md) and
+ * The options of a run and their defaults, which are the original trainers': CoOp (Zhou et al. 2022a, COOP.md) and
  * CoCoOp (Zhou et al. 2022b, its `vit_b16_c4_ep10_batch1_ctxv1`), with momentum and weight decay from Dassl.
  */
 import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
-import { TrainError } from './errors.ts'
-import { DEFAULT_MODEL } from './models.ts'
+import { TrainError } from '../errors.ts'
+import { CACHE } from '../feature-cache.ts'
+import { LOGS } from '../logs/flags.ts'
+import { DEFAULT_MODEL } from '../models.ts'
+import { ORIGINALS } from '../presets/flags.ts'
+import { TEMPLATES } from '../templates.ts'
 
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
 export const SOURCE = {
@@ -24,10 +28,15 @@ export const SOURCE = {
 const positive = z.number().int().min(1)
 const share = z.number().min(0)
 
+export const METHODS = ['zero-shot', 'coop', 'cocoop'] as const
+
 export const TRAIN = z.object({
   ...SOURCE,
   data: SOURCE.data.optional(), // --resume knows it
-  method: z.enum(['coop', 'cocoop']).default('cocoop').meta({ description: 'Which prompts to learn' }),
+  method: z
+    .enum(METHODS)
+    .default('cocoop')
+    .meta({ description: 'Which prompts to learn; or none, by templates; or a linear probe' }),
   shots: z.number().int().min(0).default(16).meta({ description: 'Training images per class; 0 takes all' }),
   classes: z
     .enum(['all', 'base', 'new'])
@@ -45,6 +54,9 @@ export const TRAIN = z.object({
     .enum(['end', 'middle', 'front'])
     .default('end')
     .meta({ description: 'Where the class name stands (coop)' }),
+  meta_net_reduction: positive
+    .default(16)
+    .meta({ description: "The Meta-Net's hidden units are the image feature's length divided by this (cocoop)" }),
   epochs: positive.optional().meta({
     description: 'Passes over the data (default 10 for cocoop; for coop 200, 100 up to 4 shots, 50 for 1 shot)',
   }),
@@ -58,6 +70,14 @@ export const TRAIN = z.object({
     .enum(['crop-flip', 'none'])
     .default('crop-flip')
     .meta({ description: 'Random resized crop and flip, or the whole picture' }),
+  views: z.number().int().min(0).default(0).meta({
+    description: 'Random views of an image that take turns; 0 draws a new one in each epoch, as the original',
+  }),
+  templates: TEMPLATES.templates.meta({
+    ...TEMPLATES.templates.meta(),
+    description:
+      'zero-shot: named set of templates, file with one on each line, or text with {} (default "a photo of a {}.")',
+  }),
   allow_fewer: z
     .boolean()
     .default(false)
@@ -68,6 +88,9 @@ export const TRAIN = z.object({
     value: 'DIR',
     short: 'o',
   }),
+  ...CACHE,
+  ...ORIGINALS,
+  ...LOGS,
   resume: z
     .boolean()
     .default(false)
@@ -78,7 +101,7 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name'
+  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name' | 'print_freq'
 > & {
   data: string
   n_ctx: number
@@ -87,6 +110,7 @@ export type TrainOptions = Omit<
   epochs: number
   batch_size: number
   name: string
+  print_freq: number
 }
 
 /**
@@ -96,8 +120,11 @@ export type TrainOptions = Omit<
  * @throws TrainError `usage` for flags that exclude each other
  */
 export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: string) => number): TrainOptions {
-  const { out: _out, resume: _resume, ...options } = flags
+  const { out: _out, resume: _resume, cache: _cache, ...options } = flags
   const cocoop = flags.method === 'cocoop'
+  const zeroShot = flags.method === 'zero-shot'
+  if (flags.templates.length > 0 && !zeroShot)
+    throw excludes('--templates', `--method ${flags.method}`, 'Learned prompts start from --ctx-init.')
   if (cocoop && flags.csc) throw excludes('--csc', '--method cocoop', 'Class-specific context is a choice of coop.')
   if (cocoop && flags.class_token_position !== 'end') {
     throw excludes(
@@ -115,52 +142,46 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   if (words !== undefined && n_ctx !== words) {
     throw excludes(`--n-ctx ${n_ctx}`, `--ctx-init "${ctx_init}"`, `These words are ${words} tokens.`)
   }
+  const epochs = flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots))
   return {
     ...options,
     data: flags.data ?? dataset,
+    templates: zeroShot && flags.templates.length === 0 ? ['simple'] : flags.templates,
     n_ctx,
     ctx_init,
-    epochs: flags.epochs ?? (cocoop ? 10 : coopEpochs(flags.shots)),
+    epochs,
+    // As many views as epochs are a new one in each.
+    views: flags.views >= epochs ? 0 : flags.views,
     batch_size: flags.batch_size ?? (cocoop ? 1 : 32),
+    print_freq: flags.print_freq ?? (cocoop ? 20 : 5),
     name: flags.name ?? bundleName(`${dataset}-${flags.method}`),
   }
 }
 
-/** The engine's form of the options. */
+/** What the engine wants to know of them. */
+const ENGINE = [
+  'n_ctx',
+  'csc',
+  'class_token_position',
+  'meta_net_reduction',
+  'epochs',
+  'batch_size',
+  'lr',
+  'momentum',
+  'weight_decay',
+  'warmup_epochs',
+  'warmup_lr',
+  'augment',
+  'views',
+  'seed',
+] as const satisfies readonly (keyof TrainOptions & keyof TrainSpec)[]
+
+/** The engine's form of the options of `coop` and `cocoop`. */
 export function trainSpec(options: TrainOptions, classnames: string[]): TrainSpec {
-  const {
-    method,
-    n_ctx,
-    csc,
-    class_token_position,
-    epochs,
-    batch_size,
-    lr,
-    momentum,
-    weight_decay,
-    warmup_epochs,
-    warmup_lr,
-    augment,
-    seed,
-  } = options
+  const same = Object.fromEntries(ENGINE.map((key) => [key, options[key]])) as Pick<TrainSpec, (typeof ENGINE)[number]>
+  const method = options.method === 'cocoop' ? 'cocoop' : 'coop'
   const ctx_init = options.ctx_init === '' ? null : options.ctx_init
-  return {
-    method,
-    classnames,
-    n_ctx,
-    ctx_init,
-    csc,
-    class_token_position,
-    epochs,
-    batch_size,
-    lr,
-    momentum,
-    weight_decay,
-    warmup_epochs,
-    warmup_lr,
-    augment,
-    seed,
-  }
+  return { method, classnames, ctx_init, ...same }
 }
 
 /** Any text as a bundle's name: a key of the store and a part of a URL. */

@@ -1,9 +1,12 @@
 /** config.json of a run: written before anything slow begins, and what --resume is held to. */
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import type { Context } from './command.ts'
-import { TrainError } from './errors.ts'
-import type { RunFolder } from './run-folder.ts'
-import type { TrainFlags, TrainOptions } from './train-options.ts'
+import type { Context } from '../command.ts'
+import { TrainError } from '../errors.ts'
+import { readJson } from '../files.ts'
+import type { RunFolder } from './folder.ts'
+import type { TrainFlags, TrainOptions } from './options.ts'
 
 const Config = z.object({
   version: z.string(),
@@ -14,19 +17,29 @@ const Config = z.object({
 /** config.json: enough to repeat the run by `--config`. */
 export type Config = z.infer<typeof Config>
 
+/**
+ * The config of the run in `folder`.
+ * @throws TrainError `bad_checkpoint` if there is none
+ */
+export async function openConfig(folder: string): Promise<Config & { options: TrainOptions }> {
+  const path = join(folder, 'config.json')
+  const parsed = Config.safeParse(await readJson(path))
+  if (!parsed.success) throw new TrainError('bad_checkpoint', `${path} is not the config of a run`)
+  return { ...parsed.data, options: parsed.data.options as unknown as TrainOptions }
+}
+
 /** The stored config, after a check that the flags given now say nothing else. */
 export async function readConfig(
   run: RunFolder,
   flags: TrainFlags,
   given: ReadonlySet<string>,
 ): Promise<Config & { options: TrainOptions }> {
-  const parsed = Config.safeParse(await run.readJson('config.json'))
-  if (!parsed.success) throw new TrainError('bad_checkpoint', `${run.file('config.json')} is not the config of a run`)
-  const stored = parsed.data.options
+  const config = await openConfig(run.path)
+  const stored: Record<string, unknown> = config.options
   for (const key of given) {
-    if (key === 'out' || key === 'resume') continue
+    if (key === 'out' || key === 'resume' || key === 'cache') continue
     const now = flags[key as keyof TrainFlags]
-    if (stored[key] === now) continue
+    if (isDeepStrictEqual(stored[key], now)) continue
     const message = `--${key.replaceAll('_', '-')} is ${JSON.stringify(now)}, the run was started with ${JSON.stringify(stored[key])}`
     throw new TrainError(
       'usage',
@@ -34,7 +47,7 @@ export async function readConfig(
       '--resume goes on with the options that the run was started with; leave the others out.',
     )
   }
-  return { ...parsed.data, options: stored as unknown as TrainOptions }
+  return config
 }
 
 /** Other images or another model would silently give other prompts. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { flagsOf } from './flags.ts'
-import { bundleName, resolve, TRAIN, trainSpec } from './train-options.ts'
+import { flagsOf } from '../flags.ts'
+import { bundleName, resolve, TRAIN, trainSpec } from './options.ts'
 
 /** Words are tokens, but "teddy-bear" is three. */
 const count = (text: string) => text.split(/[ -]/).length + (text.includes('-') ? 1 : 0)
@@ -19,8 +19,11 @@ test("CoCoOp's defaults are the original's", () => {
     warmup_epochs: 1,
     warmup_lr: 0.00001,
     augment: 'crop-flip',
+    views: 0,
+    meta_net_reduction: 16,
     shots: 16,
     name: 'my-set-cocoop',
+    templates: [],
   })
 })
 
@@ -48,6 +51,7 @@ test.each([
   [{ csc: true }, '--csc does not go with --method cocoop'],
   [{ class_token_position: 'front' }, '--class-token-position front does not go with --method cocoop'],
   [{ method: 'coop', csc: true, ctx_init: 'a photo of a' }, '--csc does not go with --ctx-init'],
+  [{ templates: ['simple'] }, '--templates does not go with --method cocoop'],
   [{ method: 'coop', n_ctx: 3, ctx_init: 'a photo of a' }, '--n-ctx 3 does not go with --ctx-init'],
 ])('%j is refused', (flags, message) => {
   expect(() => from(flags)).toThrow(
@@ -63,6 +67,8 @@ test('the spec has what the engine wants and nothing else', () => {
     ctx_init: null,
     csc: false,
     class_token_position: 'end',
+    meta_net_reduction: 16,
+    views: 0,
     epochs: 3,
     batch_size: 32,
     lr: 0.002,

@@ -1,0 +1,54 @@
+import { existsSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test, vi } from 'vitest'
+import { isLocked, lockFolder } from './lock.ts'
+
+const GONE = 2 ** 22 + 1
+const folder = () => mkdtempSync(join(tmpdir(), 'lock-'))
+const lockOf = (path: string) => join(path, 'lock')
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+/** A lock whose file was last touched so many seconds ago. */
+function left(path: string, name: string, holder: string, seconds: number): void {
+  const at = Date.now() / 1000 - seconds
+  writeFileSync(join(path, name), holder)
+  utimesSync(join(path, name), at, at)
+}
+
+test('a lock of another host counts as long as it is touched', () => {
+  const path = folder()
+  left(path, 'lock', '1 elsewhere\n', 30)
+  expect(isLocked(path)).toBe(true)
+  expect(() => lockFolder(path)).toThrow(expect.objectContaining({ code: 'locked' }))
+  left(path, 'lock', '1 elsewhere\n', 90)
+  expect(isLocked(path)).toBe(false)
+  const unlock = lockFolder(path)
+  expect(readFileSync(lockOf(path), 'utf8')).toBe(`${process.pid} ${hostname()}\n`)
+  unlock()
+  expect(existsSync(lockOf(path))).toBe(false)
+})
+
+test('who holds a lock touches it; one that was removed stays removed', () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  const path = folder()
+  const unlock = lockFolder(path)
+  left(path, 'lock', readFileSync(lockOf(path), 'utf8'), 90)
+  vi.advanceTimersByTime(6000)
+  expect(Date.now() - statSync(lockOf(path)).mtimeMs).toBeLessThan(60_000)
+  unlock()
+  vi.advanceTimersByTime(6000)
+  expect(existsSync(lockOf(path))).toBe(false)
+})
+
+test('whoever died while it cleared a lock blocks nobody', () => {
+  const path = folder()
+  left(path, 'lock', `${GONE} ${hostname()}\n`, 0)
+  left(path, 'lock.clearing', `${GONE} ${hostname()}\n`, 0)
+  lockFolder(path)()
+  expect(existsSync(lockOf(path))).toBe(false)
+  expect(existsSync(join(path, 'lock.clearing'))).toBe(false)
+})
