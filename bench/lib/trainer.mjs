@@ -5,7 +5,7 @@ import { nativeEngine } from 'cocoop/node'
 import { classnames } from './classnames.mjs'
 
 const png = readFileSync(resolve(import.meta.dirname, '../../fixtures/preprocess/in/rgb_224x224.png'))
-/** Images of an epoch where their features come anew: the trainer encodes so many at a time, whatever the batch. */
+/** Images of an epoch whose features come anew: the trainer encodes so many at a time, whatever the batch. */
 const ENCODED = 8
 
 const engine = await nativeEngine()
@@ -21,8 +21,8 @@ export function tokens({ classes, n_ctx }) {
 }
 
 /**
- * A run of `case` {classes, n_ctx, conditional, batch, encode}: `step()` trains an epoch and gives the milliseconds of one step.
- * Without `encode` every image has one view, whose features the first epoch keeps.
+ * A run of `of` {classes, n_ctx, conditional, batch, encode}: `step()` trains an epoch and gives the milliseconds of one step.
+ * With `encode` each epoch sees new views of its images, otherwise features that are there already, as of `embedViews`.
  */
 export async function training(model, { classes, n_ctx, conditional, batch, encode }) {
   const n = encode ? Math.max(batch, ENCODED) : batch * Math.ceil(4 / batch)
@@ -33,6 +33,7 @@ export async function training(model, { classes, n_ctx, conditional, batch, enco
     ctx_init: null,
     csc: false,
     class_token_position: 'end',
+    meta_net_reduction: 16,
     epochs: 1000,
     batch_size: batch,
     lr: 0.002,
@@ -40,19 +41,22 @@ export async function training(model, { classes, n_ctx, conditional, batch, enco
     weight_decay: 5e-4,
     warmup_epochs: 1,
     warmup_lr: 1e-5,
-    augment: encode ? 'crop-flip' : 'none',
+    augment: 'crop-flip',
+    views: encode ? 0 : 1,
     seed: 1,
   }
   const labels = Uint32Array.from({ length: n }, (_, i) => i % classes)
-  const trainer = await model.trainer(
-    spec,
-    Array.from({ length: n }, () => png),
-    labels,
-  )
+  const images = encode ? Array.from({ length: n }, () => png) : []
+  const trainer = await model.trainer(spec, images, labels, encode ? {} : { features: unit(n, model.info.embed_dim) })
   const step = async () => {
     const start = performance.now()
     await trainer.epoch(() => {})
     return ((performance.now() - start) * batch) / n
   }
   return { step }
+}
+
+/** Rows (n, width) of length 1. */
+function unit(n, width) {
+  return Float32Array.from({ length: n * width }, (_, i) => (i % 2 ? 1 : -1) / Math.sqrt(width))
 }
