@@ -255,9 +255,16 @@ test('an unreadable image stops the run and is named; --skip-bad goes on without
   writeFileSync(join(broken, 'train/red/2.png'), readFileSync(join(broken, 'train/red/2.png')).subarray(0, 200))
   writeFileSync(join(broken, 'test/blue/1.png'), 'no image')
   const args = ['train', '--data', broken, '--shots', '6', '--epochs', '1', '--out', 'broken-run']
+  const before = await run(...args) // what is no image at all is seen before anything is read
+  expect(before).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('test/blue/1.png of class "blue" is no image'),
+  })
+  writeFileSync(join(broken, 'test/blue/1.png'), readFileSync(join(broken, 'test/blue/0.png')))
   const stopped = await run(...args)
   expect(stopped).toMatchObject({ code: 3, stderr: expect.stringContaining('red/2.png') })
   expect(stopped.stderr).toContain('--skip-bad')
+  writeFileSync(join(broken, 'test/blue/1.png'), 'no image')
   const skipped = await run(...args, '--skip-bad')
   expect(skipped.code).toBe(0)
   expect(skipped.stderr).toMatch(/left out: .*red\/2\.png/)

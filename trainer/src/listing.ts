@@ -75,7 +75,7 @@ async function inDataset(name: string): Promise<ListedImage[]> {
   return [...everyItem(await found.open())].map(({ split, item }) => ({
     path: `${name}/${split}/${item.path}`,
     id: `${name}/${split}/${item.path}`,
-    read: item.read,
+    read: () => item.read(),
     stamp: async () =>
       createHash('sha256')
         .update(await item.read())

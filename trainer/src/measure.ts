@@ -50,7 +50,7 @@ export async function measureBundle(
   context: Context,
 ) {
   const engine = await nativeEngine()
-  const dataset = await openDataset(flags.data)
+  const dataset = await openDataset(flags.data, { root: flags.root, terminal: context.terminal })
   const opened = await openModel(engine, flags.model, context)
   using model = opened.model
   const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })

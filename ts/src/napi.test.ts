@@ -7,6 +7,7 @@ import {
   type NativeModel,
   nativeEngine,
   type Progress,
+  shuffles,
   subsample,
   type Trainer,
   type TrainSpec,
@@ -146,5 +147,12 @@ describe('sampling', () => {
     expect(train.map((i) => labels[i]).sort()).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2])
     expect(val.length).toBe(12)
     expect(await subsample(Uint32Array.from(labels), 'base')).toMatchObject({ classes: [0, 1] })
+  })
+
+  it('shuffles as Python', async () => {
+    expect(await shuffles({ sizes: [10, 3], seed: 1 })).toEqual([
+      [6, 8, 9, 7, 5, 3, 0, 4, 1, 2],
+      [1, 2, 0],
+    ])
   })
 })

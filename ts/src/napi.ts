@@ -82,6 +82,7 @@ export interface Addon extends RawDoor {
   ): Promise<LinearProbeFit>
   linearProbeProbs(features: Float32Array, weight: Float32Array, bias: Float32Array): Promise<Float32Array>
   fewShot(spec: string): string
+  shuffles(spec: string): string
   subsample(labels: Uint32Array, half: 'base' | 'new'): string
 }
 

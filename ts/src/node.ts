@@ -62,6 +62,7 @@ export type Classifier = Base
 
 const indices = z.array(z.int().nonnegative())
 const FewShot = z.strictObject({ train: indices, val: indices })
+const Shuffles = z.array(indices)
 const Subsample = z.strictObject({ indices, classes: indices })
 
 /** Few-shot sampling as the originals do it: indices into `labels` and `val_labels`, in the order in which they were drawn. */
@@ -76,6 +77,17 @@ export async function fewShot(spec: {
     FewShot,
     nativeSync(() => addon.fewShot(JSON.stringify(spec))),
     'few-shot sample',
+    'internal',
+  )
+}
+
+/** What CPython's `random.seed(seed)`, then `random.shuffle` of lists of these sizes one after the other, make of their indices. */
+export async function shuffles(spec: { sizes: number[]; seed: number }): Promise<number[][]> {
+  const addon = await loadAddon()
+  return parseJson(
+    Shuffles,
+    nativeSync(() => addon.shuffles(JSON.stringify(spec))),
+    'shuffles',
     'internal',
   )
 }

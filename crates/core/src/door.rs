@@ -12,7 +12,7 @@ use crate::pack::{self, Pack, Sink, Wanted};
 use crate::prompt::template::{ClassTokenPosition, TooLong};
 use crate::prompt::zero_shot;
 use crate::train::linear_probe::{self, LinearProbe};
-use crate::train::sampling::{Half, few_shot, subsample};
+use crate::train::sampling::{Half, few_shot, shuffles, subsample};
 use crate::train::session::About;
 use crate::train::views;
 use crate::{Error, Result};
@@ -35,6 +35,13 @@ struct FewShotSpec {
     labels: Vec<usize>,
     val_labels: Vec<usize>,
     shots: usize,
+    seed: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShuffleSpec {
+    sizes: Vec<usize>,
     seed: u64,
 }
 
@@ -118,6 +125,14 @@ pub fn few_shot_indices(spec: &str) -> Result<String> {
     let FewShotSpec { labels, val_labels, shots, seed } = parse("spec", spec)?;
     let (train, val) = few_shot(&labels, &val_labels, shots, seed);
     Ok(json!({"train": train, "val": val}).to_string())
+}
+
+/// Permutations of 0..n for each n of `{sizes, seed}`: `CPython`'s shuffles, one after the other.
+/// # Errors
+/// [`Error::Option`].
+pub fn shuffle_indices(spec: &str) -> Result<String> {
+    let ShuffleSpec { sizes, seed } = parse("spec", spec)?;
+    Ok(json!(shuffles(&sizes, seed)).to_string())
 }
 
 /// `{indices, classes}` of the images whose class is in the first ("base") or second ("new") half of the labels.

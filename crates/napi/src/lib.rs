@@ -465,6 +465,12 @@ pub fn few_shot(spec: String) -> Result<String> {
     now(door::few_shot_indices(&spec))
 }
 
+/// JSON [permutation of 0..n for each n] of JSON {sizes, seed}: `CPython`'s shuffles, one after the other.
+#[napi]
+pub fn shuffles(spec: String) -> Result<String> {
+    now(door::shuffle_indices(&spec))
+}
+
 /// JSON {indices, classes} of the base or new half of the classes.
 #[napi(ts_args_type = "labels: Uint32Array, half: 'base' | 'new'")]
 pub fn subsample(labels: Uint32Array, half: String) -> Result<String> {

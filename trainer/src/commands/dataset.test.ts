@@ -1,11 +1,17 @@
 /** The command as a user types it, on folders of small pictures and with the real engine. */
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { crc32, deflateSync } from 'node:zlib'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { MINIATURES, writeMiniature } from '../../../test/support/papers.ts'
+import { png, writeFiles } from '../../../test/support/pictures.ts'
 import type { Context } from '../command.ts'
+import type { Dataset } from '../datasets/dataset.ts'
+import { openDataset, openPath } from '../datasets/open.ts'
+import { splitRows } from '../datasets/split-zhou.ts'
 import { parseFlags } from '../flags.ts'
+import { selectShots } from '../select.ts'
 import { Terminal } from '../terminal.ts'
 import { dataset } from './dataset.ts'
 
@@ -19,30 +25,8 @@ beforeEach(async () => {
 })
 afterEach(() => rm(root, { recursive: true }))
 
-/** A picture of one colour; another `shade` gives other bytes. */
-function png(shade: number, width = 8, height = 6): Buffer {
-  const chunk = (type: string, data: Buffer) => {
-    const body = Buffer.concat([Buffer.from(type), data])
-    return Buffer.concat([u32(data.length), body, u32(crc32(body))])
-  }
-  const header = Buffer.concat([u32(width), u32(height), Buffer.from([8, 0, 0, 0, 0])]) // 8 bits of grey
-  const row = Buffer.concat([Buffer.from([0]), Buffer.alloc(width, shade)])
-  const pixels = deflateSync(Buffer.concat(Array<Buffer>(height).fill(row)))
-  const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10])
-  return Buffer.concat([signature, chunk('IHDR', header), chunk('IDAT', pixels), chunk('IEND', Buffer.alloc(0))])
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32BE(value)
-  return bytes
-}
-
-async function write(files: Record<string, Buffer | string>): Promise<void> {
-  for (const [path, bytes] of Object.entries(files)) {
-    await mkdir(dirname(join(root, path)), { recursive: true })
-    await writeFile(join(root, path), bytes)
-  }
+function write(files: Record<string, Buffer | string>): Promise<void> {
+  return writeFiles(root, files)
 }
 
 /** A sound set: two classes of four pictures, no two alike. */
@@ -54,10 +38,12 @@ interface Run {
   result: Record<string, unknown>
   out: string
   err: string
+  code: number
 }
 
 async function run(...args: string[]): Promise<Run> {
   const [out, err]: [string[], string[]] = [[], []]
+  let code = 0
   const terminal = new Terminal({ write: (text) => err.push(text) }, false)
   const { options, given } = parseFlags(dataset, [...args, '--data-sets', sets], {})
   const context: Context = {
@@ -65,11 +51,13 @@ async function run(...args: string[]): Promise<Run> {
     given,
     print: (text) => void out.push(text),
     write: async (text) => void out.push(text),
-    exit: () => undefined,
+    exit: (wanted) => {
+      code = wanted
+    },
     signal,
   }
   const result = (await dataset.run(options, context)) as Record<string, unknown>
-  return { result, out: out.join('\n'), err: err.join('') }
+  return { result, out: out.join('\n'), err: err.join(''), code }
 }
 
 describe('list', () => {
@@ -78,10 +66,125 @@ describe('list', () => {
     const { out, result } = await run('list')
     expect(out).toMatch(/^mine +imported +1 +1 +0 +0$/m)
     expect(out).toMatch(/^emoji-kinds +embedded +38 +807 +198 +681$/m)
+    expect(out).toMatch(/^oxford_pets +oxford_pets\/ +- +37 +2944 +736 +3669$/m)
     expect(out).toMatch(/broken cannot be read: .*split_zhou_X\.json is not JSON/)
     expect(result.data_sets).toContainEqual(
       expect.objectContaining({ name: 'broken', error: expect.objectContaining({ code: 'bad_data' }) }),
     )
+  })
+})
+
+test('list says which sets of the papers are there', async () => {
+  await writeMiniature(join(root, 'data'), 'oxford_flowers')
+  await writeMiniature(join(root, 'data'), 'dtd') // without its split file
+  const { out } = await run('list', '--root', join(root, 'data'))
+  expect(out).toMatch(/^oxford_flowers +oxford_flowers\/ +yes +102 +4093 +1633 +2463$/m)
+  expect(out).toMatch(/^dtd +dtd\/ +no /m)
+})
+
+describe('check', () => {
+  const checks = (result: Record<string, unknown>) =>
+    Object.fromEntries(
+      (result.data_sets as { name: string; state: string; findings: { message: string; hint?: string }[] }[]).map(
+        (one) => [one.name, one],
+      ),
+    )
+
+  test('says of every set where it was expected and where it comes from', async () => {
+    await mkdir(join(root, 'data'))
+    const { code, result, out } = await run('check', '--root', join(root, 'data'))
+    expect(code).toBe(4)
+    const found = checks(result)
+    expect(Object.keys(found).sort()).toEqual(MINIATURES.toSorted())
+    expect(Object.values(found).every(({ state }) => state === 'absent')).toBe(true)
+    expect(out).toContain(`dtd is absent, expected in ${join(root, 'data/dtd')}`)
+    await run('check', '--root', join(root, 'data')) // and wrote nothing
+    expect(await readdir(join(root, 'data'))).toEqual([])
+  })
+
+  test('counts what is there beside what is published, and writes no split', async () => {
+    for (const name of MINIATURES) await writeMiniature(join(root, 'data'), name)
+    const { code, result } = await run('check', '--root', join(root, 'data'))
+    expect(code).toBe(3)
+    const found = checks(result)
+    for (const { state, findings } of Object.values(found)) {
+      expect(state).toBe('incomplete')
+      expect(findings.some(({ message }) => /\d+ classes, published are \d+/.test(message))).toBe(true)
+    }
+    expect(found.eurosat?.findings[0]).toEqual({
+      message: `${join(root, 'data/eurosat/split_zhou_EuroSAT.json')} is missing; without it the set is cut as the original cuts it, which is another cut than the papers'`,
+      hint: 'It comes from https://drive.google.com/file/d/1Ip7yaCWFi0eaOFUGga0lUdVi_DDQth1o',
+    })
+    expect(await readdir(join(root, 'data/eurosat'))).toEqual(['2750'])
+  })
+
+  test('finds a whole set whole', async () => {
+    // As many entries as published, of a hundred images: a list may name one twice, and a check opens none.
+    const images = Array.from({ length: 100 }, (_, i) => String(i))
+    const list = (n: number) => Array.from({ length: n }, (_, i) => `${i % 100} variant ${i % 100}`).join('\n')
+    await write({
+      'data/fgvc_aircraft/variants.txt': images.map((i) => `variant ${i}`).join('\n'),
+      'data/fgvc_aircraft/images_variant_train.txt': list(3334),
+      'data/fgvc_aircraft/images_variant_val.txt': list(3333),
+      'data/fgvc_aircraft/images_variant_test.txt': list(3333),
+      ...Object.fromEntries(images.map((i) => [`data/fgvc_aircraft/images/${i}.jpg`, ''])),
+    })
+    const { code, out } = await run('check', 'FGVCAircraft', '--root', join(root, 'data'))
+    expect(out).toBe('fgvc_aircraft is whole: 100 classes, 3334 train, 3333 val, 3333 test')
+    expect(code).toBe(0)
+    await rm(join(root, 'data/fgvc_aircraft/images/99.jpg'))
+    const { code: without, result } = await run('check', 'fgvc_aircraft', '--root', join(root, 'data'))
+    expect(without).toBe(3)
+    expect(checks(result).fgvc_aircraft?.findings[0]?.message).toBe(
+      `1 listed image is missing: ${join(root, 'data/fgvc_aircraft/images/99.jpg')}`,
+    )
+  })
+
+  test("knows how Kaggle's copies of Cars lie", async () => {
+    await writeMiniature(join(root, 'data'), 'stanford_cars')
+    const cars = join(root, 'data/stanford_cars')
+    await rename(join(cars, 'cars_train'), join(cars, 'x'))
+    await mkdir(join(cars, 'cars_train'))
+    await rename(join(cars, 'x'), join(cars, 'cars_train/cars_train'))
+    const { result } = await run('check', 'stanford_cars', '--root', join(root, 'data'))
+    expect(checks(result).stanford_cars?.findings).toContainEqual({
+      message: expect.stringContaining('6 listed images are missing'),
+      hint: `There is ${join(cars, 'cars_train/cars_train')}: move its files one folder up.`,
+    })
+  })
+
+  test('of one set that is missing, of none that is known, and without a folder', async () => {
+    await writeMiniature(join(root, 'data'), 'dtd')
+    const { code, out } = await run('check', 'sun397', '--root', join(root, 'data'))
+    expect(code).toBe(4)
+    expect(out).toContain('It comes from https://vision.princeton.edu')
+    await expect(run('check', 'sun379', '--root', root)).rejects.toMatchObject({
+      code: 'not_found',
+      hint: expect.stringContaining('Did you mean sun397?'),
+    })
+    await expect(run('check', '--root', join(root, 'none'))).rejects.toMatchObject({ code: 'not_found' })
+  })
+})
+
+describe('split', () => {
+  test('writes what reads back as the same set, with the shots of a training', async () => {
+    await writeMiniature(join(root, 'data'), 'oxford_pets')
+    const out = join(root, 'data/oxford_pets/split_zhou_Mine.json')
+    const options = ['--root', join(root, 'data'), '--out', out]
+    const { result } = await run('split', 'oxford_pets', ...options, '--shots', '2', '--seed', '1')
+    expect(result).toMatchObject({ train: 16, val: 4, test: 6 })
+    const [ours, papers] = [await openPath(out), await openDataset('oxford_pets', { root: join(root, 'data') })]
+    const rows = ({ train, val, test, classnames }: Dataset) => ({
+      classnames,
+      ...splitRows({ train, val, test }),
+    })
+    expect(rows(ours)).toEqual(rows(papers))
+    expect(await ours.test[0]?.read()).toEqual(await papers.test[0]?.read())
+    const few = (JSON.parse(await readFile(out, 'utf8')) as { few_shot: Record<string, string[]> }).few_shot
+    const shots = await selectShots(papers, { shots: 2, seed: 1, classes: 'all', allow_fewer: false })
+    expect(few.train).toEqual(shots.items.map(({ path }) => path))
+    expect(few).toMatchObject({ shots: 2, seed: 1, val: { length: 4 } })
+    await expect(run('split', 'oxford_pets', ...options)).rejects.toMatchObject({ code: 'exists' })
   })
 })
 
@@ -171,6 +274,17 @@ describe('import', () => {
     expect((await run('import', join(root, 'x'), '--name', 'x')).result).toMatchObject({ train: 2, val: 1, test: 1 })
   })
 
+  test('unpacks parquet files into images with endings', async () => {
+    const flowers = fileURLToPath(new URL('../../../fixtures/parquet/flowers', import.meta.url))
+    await expect(run('import', flowers, '--name', 'flowers', '--link')).rejects.toMatchObject({ code: 'usage' })
+    const { result } = await run('import', flowers, '--name', 'flowers')
+    expect(result).toMatchObject({ n_cls: 3, train: 12, val: 3, test: 3, skipped: 0 })
+    const image = join(sets, 'flowers/images/data/train-00001-of-00002/000001.png')
+    expect(await readFile(image)).toEqual(png(8))
+    expect((await run('show', 'flowers')).result.problems).toEqual([])
+    await expect(run('split', flowers, '--out', join(root, 'x.json'))).rejects.toThrow('they lie in parquet files')
+  })
+
   test('overwrites nothing without --force, and with it replaces all', async () => {
     await write({ ...PHOTOS, 'data-sets/mine/train/old/1.png': png(99) })
     await expect(run('import', join(root, 'photos'), '--name', 'mine')).rejects.toMatchObject({ code: 'exists' })
@@ -211,12 +325,14 @@ describe('import', () => {
   })
 
   test.each([
-    [['import'], /import: a folder, .csv or split_zhou_\*\.json is missing/],
+    [['import'], /import: the path of a folder or file is missing/],
     [['import', '.'], /--name is missing/],
     [['import', '.', '--name', '../x'], /--name: expected letters/],
     [['import', '.', '--name', 'emoji-kinds'], /emoji-kinds is the name of an embedded set/],
     [['show'], /show: NAME\|PATH is missing/],
-    [['sohw'], /list\|show\|import/],
+    [['sohw'], /list\|show\|check\|import\|split/],
+    [['check', 'dtd'], /check: --root is missing/],
+    [['split', 'emoji-kinds'], /split: --out is missing/],
     [['list', '--nmae', 'x'], /unknown flag --nmae/],
   ])('%j is a usage error', async (args, message) => {
     await expect(run(...args)).rejects.toMatchObject({

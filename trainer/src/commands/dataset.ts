@@ -1,4 +1,4 @@
-/** `dataset list | show | import`: which sets there are, what is in one, and how one's own images become one. */
+/** `dataset list | show | check | import | split`: which sets there are, what is in one, and how one's own images become one. */
 import { join } from 'node:path'
 import { createEngine, type EngineModel } from 'cocoop/node'
 import { z } from 'zod'
@@ -6,95 +6,87 @@ import { type Context, defineCommand } from '../command.ts'
 import { fingerprint } from '../datasets/fingerprint.ts'
 import { importDataset, SET_NAME } from '../datasets/import.ts'
 import { DATA_SETS, namedDatasets, openDataset, openPath } from '../datasets/open.ts'
+import { describe } from '../datasets/problems.ts'
+import { ROOT } from '../datasets/root.ts'
 import { survey } from '../datasets/survey.ts'
 import { TrainError } from '../errors.ts'
 import { DEFAULT_MODEL, readModel } from '../models.ts'
 import { formatDuration } from '../progress.ts'
 import { table } from '../table.ts'
+import { check } from './dataset-check.ts'
+import { list } from './dataset-list.ts'
+import { split } from './dataset-split.ts'
 
 const FLAGS = z.object({
   action: z
-    .enum(['list', 'show', 'import'])
-    .meta({ description: 'What to do', value: 'list|show|import', positional: true }),
+    .enum(['list', 'show', 'check', 'import', 'split'])
+    .meta({ description: 'What to do', value: 'list|show|check|import|split', positional: true }),
   target: z.string().optional().meta({
-    description: 'show: a name or path; import: a folder, .csv or split_zhou_*.json',
+    description: 'show, split: a name or path; check: a set of the papers (default all); import: a path',
     value: 'NAME|PATH',
     positional: true,
   }),
+  ...ROOT,
   name: z
     .string()
     .regex(SET_NAME, 'expected letters, digits, ".", "_" and "-", at most 64')
     .optional()
     .meta({ description: 'import: what the set is called', value: 'NAME' }),
   data_sets: z.string().default(DATA_SETS).meta({ description: 'Folder of the imported sets', value: 'DIR' }),
-  out: z
-    .string()
+  out: z.string().optional().meta({
+    description: 'import: the folder of the set (default DATA_SETS/NAME); split: the file',
+    value: 'DIR|FILE',
+    short: 'o',
+  }),
+  seed: z.number().int().min(0).default(1).meta({
+    description: 'Cuts a set that comes without train, val and test; split: draws the shots',
+  }),
+  shots: z
+    .number()
+    .int()
+    .min(1)
     .optional()
-    .meta({ description: 'import: write the set to this folder instead of DATA_SETS/NAME', value: 'DIR', short: 'o' }),
-  seed: z.number().int().min(0).default(1).meta({ description: 'Cuts a set that comes without train, val and test' }),
+    .meta({ description: 'split: list the images of a training with so many per class too' }),
   link: z.boolean().default(false).meta({ description: 'import: link to the images instead of copying them' }),
-  force: z.boolean().default(false).meta({ description: 'import: replace a set of this name' }),
+  force: z.boolean().default(false).meta({ description: 'import, split: replace what is there' }),
   skip_bad: z.boolean().default(false).meta({ description: 'import: leave out images that cannot be read' }),
 })
-type Options = z.output<typeof FLAGS>
+export type DatasetOptions = z.output<typeof FLAGS>
 
 export const dataset = defineCommand({
   name: 'dataset',
-  summary: 'List data sets, look into one, import your own images',
-  details:
-    'Reads a folder of class folders (with train/, val/, test/ above them, or cut 50/20/30 per class by --seed),\na CSV file with the columns path,label[,split], and the split_zhou_*.json layout of the CoOp data sets.',
+  summary: "List data sets, look into one, check the papers', import your own images",
+  details: [
+    "The papers' sets lie below --root in their published layouts; `check` says what is missing there and where it comes from: it leaves",
+    'with 0 if all is whole, 3 if something is missing or differs, 4 if no set is there at all.',
+    'Your own: class folders (below train/, val/, test/, or cut 50/20/30 per class by --seed), CSV or JSON lines with path,label[,split],',
+    "Hugging Face's imagefolder and parquet files, and split_zhou_*.json.",
+  ].join('\n'),
   flags: FLAGS,
   examples: [
     'cocoop-train dataset list',
     'cocoop-train dataset show emoji-kinds',
+    'cocoop-train dataset check --root /data',
+    'cocoop-train dataset check oxford_pets --root /data',
+    'cocoop-train dataset split oxford_pets --root /data --shots 16 --seed 1 --out pets.json',
     'cocoop-train dataset import ./photos --name my-photos',
     'cocoop-train dataset import labels.csv --name my-photos --link',
   ],
   run: (options, context) => {
-    if (options.action === 'list') return list(options, context)
-    if (options.target === undefined)
-      throw new TrainError(
-        'usage',
-        `dataset ${options.action}: ${options.action === 'show' ? 'NAME|PATH' : 'a folder, .csv or split_zhou_*.json'} is missing`,
-      )
-    return options.action === 'show'
-      ? show(options.target, options, context)
-      : importInto(options.target, options, context)
+    const { action, target } = options
+    if (action === 'list') return list(options, context)
+    if (action === 'check') return check(target, options, context)
+    if (target === undefined) {
+      const wanted = action === 'import' ? 'the path of a folder or file' : 'NAME|PATH'
+      throw new TrainError('usage', `dataset ${action}: ${wanted} is missing`)
+    }
+    if (action === 'split') return split(target, options, context)
+    return action === 'show' ? show(target, options, context) : importInto(target, options, context)
   },
 })
 
-async function list(options: Options, { print }: Context): Promise<unknown> {
-  const sets = await Promise.all(
-    (await namedDatasets(options)).map(async ({ name, source, open }) => {
-      try {
-        const { classnames, train, val, test, layout, root } = await open()
-        return {
-          name,
-          source,
-          layout,
-          n_cls: classnames.length,
-          train: train.length,
-          val: val.length,
-          test: test.length,
-          root,
-        }
-      } catch (error) {
-        if (!(error instanceof TrainError)) throw error
-        return { name, source, error: { code: error.code, message: error.message } }
-      }
-    }),
-  )
-  const row = (set: (typeof sets)[number]) =>
-    'error' in set
-      ? [set.name, set.source, '-', '-', '-', '-']
-      : [set.name, set.source, ...[set.n_cls, set.train, set.val, set.test].map(String)]
-  print(table(['name', 'source', 'classes', 'train', 'val', 'test'], sets.map(row)))
-  for (const set of sets) if ('error' in set) print(`\n${set.name} cannot be read: ${set.error?.message}`)
-  return { data_sets: sets }
-}
-
-async function show(target: string, options: Options, { print, terminal, signal }: Context): Promise<unknown> {
-  const set = await openDataset(target, options)
+async function show(target: string, options: DatasetOptions, { print, terminal, signal }: Context): Promise<unknown> {
+  const set = await openDataset(target, { ...options, terminal })
   using model = await imageReader()
   const { name, root, layout } = set
   const found = await survey(set, model, { signal, onProgress: (done) => terminal.status(`${done} images read`) })
@@ -120,13 +112,15 @@ async function show(target: string, options: Options, { print, terminal, signal 
       .join(', ')}${found.sizes.length > 5 ? ', ...' : ''}`,
   )
   print(found.problems.length === 0 ? 'problems: none found' : 'problems:')
-  for (const { message, count, examples } of found.problems) {
-    print(`  ${message}: ${count} (${examples.join('; ')}${count > examples.length ? '; ...' : ''})`)
-  }
+  for (const problem of found.problems) print(`  ${describe(problem)}`)
   return { name, root, layout, fingerprint: hash, ...found }
 }
 
-async function importInto(target: string, options: Options, { print, terminal, signal }: Context): Promise<unknown> {
+async function importInto(
+  target: string,
+  options: DatasetOptions,
+  { print, terminal, signal }: Context,
+): Promise<unknown> {
   const { name, link, force, skip_bad } = options
   if (name === undefined)
     throw new TrainError('usage', 'dataset import: --name is missing', 'It is what --data takes afterwards.')

@@ -26,6 +26,7 @@ const FLAGS = z.object({
     value: 'NAME|DIR',
     short: 'd',
   }),
+  root: SOURCE.root,
   classes: z
     .enum(['all', 'base', 'new'])
     .default('all')
@@ -86,7 +87,8 @@ async function bundleOf({ source, templates, data, ...flags }: Flags, context: C
   const opened = await openModel(engine, flags.model, context)
   using model = opened.model
   const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })
-  const bench = { dataset: await openDataset(data), id: opened.id, model, cache }
+  const dataset = await openDataset(data, { root: flags.root, terminal: context.terminal })
+  const bench = { dataset, id: opened.id, model, cache }
   return await templateBundle(bench, { templates, classes: flags.classes, name: flags.name }, context)
 }
 

@@ -5,11 +5,9 @@ import { z } from 'zod'
 import { type Context, defineCommand } from '../command.ts'
 import { TrainError } from '../errors.ts'
 import { chooseExecutor, EXECUTOR } from '../executors/choose.ts'
-import { readJson } from '../files.ts'
 import { harmonicMean } from '../metrics.ts'
-import { type TestFile, testPath } from '../runs/test.ts'
 import { axesOfFlags, expand, type Grid, type LeftOut, parseTest, readGrids } from '../sweep/grid.ts'
-import { type Job, readFailure, readJob, stateOf, type Task } from '../sweep/job.ts'
+import { type Job, readAccuracy, readFailure, readJob, stateOf, type Task } from '../sweep/job.ts'
 import { OPTIONS, Planner } from '../sweep/plan.ts'
 import { reportFailures, runSweep, tasksOf } from '../sweep/sweep.ts'
 import { table } from '../table.ts'
@@ -120,7 +118,11 @@ async function status(folder: string, context: Context) {
   const counts = Object.fromEntries(
     [...Map.groupBy(jobs, ({ state }) => state)].map(([state, of]) => [state, of.length]),
   )
-  context.print(`${jobs.length} jobs: ${Object.entries(counts).map(([state, n]) => `${n} ${state}`).join(', ')}`) // biome-ignore format: one line
+  context.print(
+    `${jobs.length} jobs: ${Object.entries(counts)
+      .map(([state, n]) => `${n} ${state}`)
+      .join(', ')}`,
+  )
   for (const { name, failure } of jobs)
     if (failure !== undefined) context.print(`${name}: ${failure.message} (${failure.code})`)
   return { folder, counts, jobs }
@@ -152,9 +154,9 @@ async function rowsOf(tasks: readonly Task[]): Promise<Row[]> {
       const { name, folder, tests } = task
       const state = stateOf(task)
       const accuracy: Record<string, number> = {}
-      for (const { dataset, classes } of tests) {
-        const file = (await readJson(`${testPath(folder, dataset, classes)}.json`)) as TestFile | undefined
-        if (file !== undefined) accuracy[`${dataset}:${classes}`] = file.accuracy
+      for (const test of tests) {
+        const figure = await readAccuracy(folder, test)
+        if (figure !== undefined) accuracy[`${test.dataset}:${test.classes}`] = figure
       }
       const own = (classes: string) => accuracy[`${tests[0]?.dataset}:${classes}`]
       const [base, fresh] = [own('base'), own('new')]

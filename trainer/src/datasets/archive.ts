@@ -6,7 +6,7 @@
 import { open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { TrainError } from '../errors.ts'
-import { byCodePoint, type Files } from './dataset.ts'
+import { type Files, peekOf, sortByCodePoint } from './dataset.ts'
 
 const MAX_BYTES = 256 * 1024 * 1024
 const [LOCAL, CENTRAL, END] = [0x04034b50, 0x02014b50, 0x06054b50]
@@ -58,6 +58,7 @@ export class Archive {
       folders: async (inner) => below(paths, inner, true),
       has: async (path) => this.#entries.has(prefix + path),
       read: async (path) => this.#read(prefix + path),
+      peek: async (path) => peekOf(this.#read(prefix + path)),
     }
   }
 
@@ -74,7 +75,7 @@ function below(paths: readonly string[], folder: string, folders: boolean): stri
   const prefix = folder === '' ? '' : `${folder}/`
   const inner = paths.filter((path) => path.startsWith(prefix)).map((path) => path.slice(prefix.length).split('/'))
   const names = inner.filter(({ length }) => length > 1 === folders).map(([name]) => name ?? '')
-  return [...new Set(names)].sort(byCodePoint)
+  return sortByCodePoint([...new Set(names)])
 }
 
 function readEntries(path: string, file: Buffer): Map<string, Entry> {

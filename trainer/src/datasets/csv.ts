@@ -1,14 +1,13 @@
 /**
- * A CSV file (RFC 4180) of images: a header `path,label` or `path,label,split`, then one line per image.
+ * A CSV file (RFC 4180) of images: a header `path,label` or `path,label,split` (`file_name` is `path` too), then one line per image.
  * Paths start at the file's folder; a label is the class's name; classes are sorted by code point.
  */
-import { isAbsolute, relative, sep } from 'node:path'
 import { CsvError, parse } from 'csv-parse/sync'
 import { TrainError } from '../errors.ts'
-import { cut } from './cut.ts'
-import { type Dataset, type Files, isSplit, lists, SPLITS, safePath, withLabels } from './dataset.ts'
+import type { Dataset, Files } from './dataset.ts'
+import { fromRows, type Row } from './rows.ts'
 
-interface Row {
+interface Parsed {
   record: Record<string, string>
   info: { lines: number }
 }
@@ -19,31 +18,30 @@ interface Row {
  */
 export async function readCsv(files: Files, file: string, name: string, seed: number): Promise<Dataset> {
   const where = `${files.root}/${file}`
-  const rows = parseRows(where, await files.read(file))
-  const seen = new Map<string, number>()
-  const images = rows.map(({ record, info: { lines } }) => {
-    const line = `${where}, line ${lines}`
-    const [classname, split = 'train'] = [record.label?.trim() ?? '', record.split?.trim()]
-    if (classname === '') throw new TrainError('bad_classes', `${line}: the label is empty`)
-    if (!isSplit(split))
-      throw new TrainError('bad_data', `${line}: split: expected ${SPLITS.join(', ')}, got "${split}"`)
-    const path = safePath(fromRoot(files.root, record.path ?? ''), line)
-    const before = seen.get(path)
-    if (before !== undefined) throw new TrainError('bad_data', `${line}: ${path} is in line ${before} already`)
-    seen.set(path, lines)
-    return { path, classname, split }
-  })
-  if (images.length === 0) throw new TrainError('bad_classes', `${where} lists no images, so there are no classes`)
-  const { classnames, listed } = withLabels(images)
-  const given = rows[0]?.record.split !== undefined
-  return { name, root: where, layout: 'csv', classnames, ...lists(given ? listed : cut(listed, seed, where), files) }
+  const rows = csvRows(where, await files.read(file))
+  return fromRows([{ where, rows }], files, { name, root: where, layout: 'csv', seed })
 }
 
-function parseRows(where: string, bytes: Uint8Array): Row[] {
+/** The rows of a CSV file. Throws TrainError `bad_data`, with the number of the line. */
+export function csvRows(where: string, bytes: Uint8Array): Row[] {
+  return parseCsv(where, bytes).map(({ record, info }) => ({
+    path: record.path ?? record.file_name ?? '',
+    label: record.label ?? '',
+    split: record.split,
+    line: info.lines,
+  }))
+}
+
+/** The header of a CSV file, in small letters. */
+export function csvColumns(bytes: Uint8Array): string[] {
+  const [first = []] = parse(Buffer.from(bytes), { bom: true, to: 1, relax_column_count: true }) as string[][]
+  return first.map((name) => name.trim().toLowerCase())
+}
+
+function parseCsv(where: string, bytes: Uint8Array): Parsed[] {
   const columns = (header: string[]) => {
     const names = header.map((name) => name.trim().toLowerCase())
-    const missing = ['path', 'label'].find((name) => !names.includes(name))
-    if (missing === undefined) return names
+    if ((names.includes('path') || names.includes('file_name')) && names.includes('label')) return names
     throw new TrainError(
       'bad_data',
       `${where}, line 1: expected a header path,label[,split], got "${header.join(',')}"`,
@@ -51,14 +49,10 @@ function parseRows(where: string, bytes: Uint8Array): Row[] {
   }
   try {
     // `info` makes each row an object of the record and where it ended.
-    return parse(Buffer.from(bytes), { bom: true, columns, info: true, skip_empty_lines: true }) as unknown as Row[]
+    return parse(Buffer.from(bytes), { bom: true, columns, info: true, skip_empty_lines: true }) as unknown as Parsed[]
   } catch (cause) {
     if (!(cause instanceof CsvError)) throw cause
     const line = 'lines' in cause ? `, line ${String(cause.lines)}` : ''
     throw new TrainError('bad_data', `${where}${line}: ${cause.message}`)
   }
-}
-
-function fromRoot(root: string, path: string): string {
-  return isAbsolute(path) ? relative(root, path).replaceAll(sep, '/') : path
 }

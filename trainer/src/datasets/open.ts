@@ -1,5 +1,5 @@
 /**
- * Finds a data set by what a user types: the name of an imported or embedded set, or the path of a folder, a CSV file or a split file.
+ * Finds a data set by what a user types: the name of an imported or embedded set or of one of the papers', or the path of a folder or file.
  * A name goes before a path; `./name` always means the path.
  */
 import { existsSync } from 'node:fs'
@@ -8,11 +8,17 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { codeOf, TrainError } from '../errors.ts'
 import { nearest } from '../flags.ts'
+import type { Terminal } from '../terminal.ts'
 import { Archive } from './archive.ts'
 import { readCsv } from './csv.ts'
 import { byCodePoint, type Dataset, type Files } from './dataset.ts'
 import { diskFiles, kindOf } from './disk.ts'
 import { readFolders } from './folders.ts'
+import { readImagefolder } from './imagefolder.ts'
+import { readJsonl } from './jsonl.ts'
+import { openPaper } from './papers/open.ts'
+import { findPaper, PAPERS } from './papers/table.ts'
+import { parquetFiles, readParquet } from './parquet.ts'
 import { isSplitFile, readSplitZhou } from './split-zhou.ts'
 
 /** Where imported sets are kept unless --data-sets or COCOOP_DATA_SETS says otherwise: below the current folder. */
@@ -27,6 +33,10 @@ export interface OpenOptions {
   seed?: number
   /** Folder of the embedded archives. */
   embedded?: string
+  /** Folder of the papers' sets; by default COCOOP_ROOT, if it is set. */
+  root?: string | undefined
+  /** Told what the user should know about how a set was opened. */
+  terminal?: Pick<Terminal, 'warn'> | undefined
 }
 
 /** A set that has a name. */
@@ -38,28 +48,43 @@ export interface Named {
 
 /**
  * Opens the set that `target` names. Only lists are read; images are read when asked for.
+ * A name of the papers' goes before a path only where there is a root.
  * @throws TrainError `not_found` with the known names and the nearest of them; what the readers throw.
  */
 export async function openDataset(target: string, options: OpenOptions = {}): Promise<Dataset> {
   const named = await namedDatasets(options)
   const found = named.find(({ name }) => name === target)
   if (found !== undefined) return found.open()
+  const { root = process.env.COCOOP_ROOT } = options
+  const paper = findPaper(target)
+  if (paper !== undefined && root !== undefined && root !== '')
+    return openPaper(paper, root, { seed: options.seed, warn: (text) => options.terminal?.warn(text) })
   if (existsSync(target)) return openPath(target, options.seed)
-  const names = named.map(({ name }) => name)
+  if (paper !== undefined)
+    throw new TrainError(
+      'not_found',
+      `${target} is a data set of the papers, which lie below a root, and there is none`,
+      `--root DIR (or COCOOP_ROOT) names the folder that holds ${paper.folder}/.`,
+    )
+  const names = [...named.map(({ name }) => name), ...(root === undefined ? [] : PAPERS.map(({ name }) => name))]
   const near = nearest(target, names)
-  const hint = `${near === undefined ? '' : `Did you mean ${near}? `}Known sets: ${names.join(', ') || 'none'}. A folder, a .csv or a split_zhou_*.json works too.`
+  const hint = `${near === undefined ? '' : `Did you mean ${near}? `}Known sets: ${names.join(', ') || 'none'}. A folder or a ${KINDS} works too.`
   throw new TrainError('not_found', `there is no data set and no folder or file called ${target}`, hint)
 }
 
-/** Opens a folder (with a split file, or of class folders), a CSV file or a split file. */
+const KINDS = '.csv, .jsonl, .parquet or split_zhou_*.json'
+
+/** Opens a folder (with a split file, metadata or parquet files, or of class folders) or a file of one of {@link KINDS}. */
 export async function openPath(target: string, seed = 1): Promise<Dataset> {
   const path = resolve(target)
-  const name = basename(path).replace(/\.(csv|json)$/i, '')
+  const name = basename(path).replace(/\.(csv|jsonl|ndjson|json|parquet)$/i, '')
   if ((await stat(path)).isDirectory()) return openFolder(diskFiles(path), name, seed)
-  const files = diskFiles(dirname(path))
-  if (/\.csv$/i.test(path)) return readCsv(files, basename(path), name, seed)
-  if (isSplitFile(basename(path))) return readSplitZhou(files, basename(path), name)
-  throw new TrainError('bad_data', `${target} is neither a folder, a .csv nor a split_zhou_*.json`)
+  const [files, file] = [diskFiles(dirname(path)), basename(path)]
+  if (/\.csv$/i.test(path)) return readCsv(files, file, name, seed)
+  if (/\.(jsonl|ndjson)$/i.test(path)) return readJsonl(files, file, name, seed)
+  if (/\.parquet$/i.test(path)) return readParquet(files.root, [file], name, seed)
+  if (isSplitFile(file)) return readSplitZhou(files, file, name)
+  throw new TrainError('bad_data', `${target} is neither a folder nor a ${KINDS}`)
 }
 
 /** Every set with a name, imported ones first. An imported set hides an embedded one of its name. */
@@ -98,7 +123,15 @@ async function embeddedDatasets(embedded: string): Promise<Named[]> {
 
 async function openFolder(files: Files, name: string, seed: number): Promise<Dataset> {
   const [split, other] = (await files.files('')).filter(isSplitFile)
-  if (split === undefined) return readFolders(files, name, seed)
+  if (split === undefined) return openPlain(files, name, seed)
   if (other === undefined) return readSplitZhou(files, split, name)
   throw new TrainError('bad_data', `${files.root} holds ${split} and ${other}`, 'Give the path of the one you mean.')
+}
+
+/** A folder that says what it is by what lies in it. */
+async function openPlain(files: Files, name: string, seed: number): Promise<Dataset> {
+  const labelled = await readImagefolder(files, name, seed)
+  if (labelled !== undefined) return labelled
+  const parquet = await parquetFiles(files)
+  return parquet.length > 0 ? readParquet(files.root, parquet, name, seed) : readFolders(files, name, seed)
 }

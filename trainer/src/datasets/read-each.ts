@@ -18,6 +18,8 @@ export interface Skipped {
 /** An image that can be used. Width and height in pixels. */
 export interface ReadItem<T extends Item> {
   item: T
+  /** Its place in the list. */
+  index: number
   bytes: Uint8Array
   width: number
   height: number
@@ -59,7 +61,7 @@ export async function* readEach<T extends Item>(
           new TrainError(verdict.code, `${item.source} of class "${item.classname}": ${verdict.message}`),
           options,
         )
-      else yield { item, bytes, width: verdict.width, height: verdict.height }
+      else yield { item, index: start + i, bytes, width: verdict.width, height: verdict.height }
     }
     options.onProgress?.(start + some.length)
   }

@@ -288,7 +288,9 @@ describe('finding a set', () => {
 
   test('a file of another kind is refused', async () => {
     await write(['x.txt'])
-    await expect(openPath(join(root, 'x.txt'))).rejects.toThrow('neither a folder, a .csv nor a split_zhou_*.json')
+    await expect(openPath(join(root, 'x.txt'))).rejects.toThrow(
+      'neither a folder nor a .csv, .jsonl, .parquet or split_zhou_*.json',
+    )
   })
 })
 

@@ -6,7 +6,7 @@
 import { basename } from 'node:path'
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
-import { type Dataset, type Files, type Listed, lists, SPLITS, safePath } from './dataset.ts'
+import { type Dataset, type Files, type Item, type Listed, lists, SPLITS, type Split, safePath } from './dataset.ts'
 
 const Row = z.tuple([z.string(), z.int().nonnegative(), z.string().min(1)])
 const File = z.object({ train: z.array(Row), val: z.array(Row), test: z.array(Row) })
@@ -16,11 +16,23 @@ export function isSplitFile(name: string): boolean {
   return /^split_zhou_.+\.json$/.test(name)
 }
 
+export interface SplitOptions {
+  /** Where the images are, for a set whose layout is known. */
+  base?: string
+  /** Two labels may have the same name, as in the papers' sets, whose labels are beyond doubt. */
+  sameNames?: boolean
+}
+
 /**
  * Reads the set that `file`, a split file directly in `files`, lists.
  * @throws TrainError `bad_data`, `bad_label` or `bad_classes`, naming the file and the entry.
  */
-export async function readSplitZhou(files: Files, file: string, name: string): Promise<Dataset> {
+export async function readSplitZhou(
+  files: Files,
+  file: string,
+  name: string,
+  { base, sameNames = false }: SplitOptions = {},
+): Promise<Dataset> {
   const where = `${files.root}/${file}`
   const parsed = File.safeParse(parseJson(where, Buffer.from(await files.read(file)).toString('utf8')))
   if (!parsed.success) throw new TrainError('bad_data', `${where}: ${issueOf(parsed.error)}`)
@@ -29,18 +41,27 @@ export async function readSplitZhou(files: Files, file: string, name: string): P
       return { split, path: safePath(path, `${where}: ${split}[${i}], class "${classname}"`), label, classname }
     }),
   )
-  const classnames = classnamesOf(where, listed)
+  const classnames = classnamesOf(where, listed, sameNames)
   return {
     name,
     root: files.root,
     layout: 'split_zhou',
     classnames,
-    ...lists(listed, files, await baseOf(files, where, listed[0])),
+    ...lists(listed, files, base ?? (await baseOf(files, where, listed[0]))),
   }
 }
 
+/** What a split file says of an image. */
+export type Entry = Pick<Item, 'path' | 'label' | 'classname'>
+
+/** What a split file of a set says. */
+export function splitRows({ train, val, test }: Record<Split, readonly Entry[]>): Record<Split, unknown[]> {
+  const rows = (items: readonly Entry[]) => items.map(({ path, label, classname }) => [path, label, classname])
+  return { train: rows(train), val: rows(val), test: rows(test) }
+}
+
 /** The class names by label. Labels have no holes, a label one name, and a name one label. */
-function classnamesOf(where: string, listed: readonly Listed[]): string[] {
+function classnamesOf(where: string, listed: readonly Listed[], sameNames: boolean): string[] {
   if (listed.length === 0) throw new TrainError('bad_classes', `${where} lists no images, so there are no classes`)
   const names = new Map<number, string>()
   const labels = new Map<string, number>()
@@ -49,7 +70,7 @@ function classnamesOf(where: string, listed: readonly Listed[]): string[] {
     if (name !== undefined && name !== classname) {
       throw new TrainError('bad_label', `${where}: label ${label} is "${name}", but "${classname}" for ${path}`)
     }
-    if (other !== undefined && other !== label) {
+    if (other !== undefined && other !== label && !sameNames) {
       throw new TrainError(
         'bad_classes',
         `${where}: the class "${classname}" has the labels ${other} and ${label} (${path})`,

@@ -77,14 +77,16 @@ export class SlurmExecutor implements Executor {
 
   async #wait(byFolder: Map<string, Task>, waiting: Set<string>, running: Running): Promise<void> {
     const begun = new Set<string>()
+    const seen = new Map<string, string>()
     let pause = POLL_MS.first
     while (waiting.size > 0) {
       if (running.signal.aborted && !(await this.#stop(running))) return
       const states = await this.#folders(await this.#patientQueue(running))
+      for (const [folder, { id }] of states) seen.set(folder, id)
       let news = false
       for (const folder of waiting) {
         const task = byFolder.get(folder)
-        const state = states.get(folder)
+        const state = states.get(folder)?.state
         if (task === undefined) continue
         // In a task of several jobs a later one is begun when the one before is done.
         if (state !== undefined && state !== 'PENDING' && !begun.has(folder)) {
@@ -94,7 +96,7 @@ export class SlurmExecutor implements Executor {
         if (state !== undefined && !isDone(task)) continue
         if (state === undefined) await settle(task)
         waiting.delete(folder)
-        running.ended(task, await this.#died(task))
+        running.ended(task, await this.#died(task, seen.get(folder)))
         news = true
       }
       pause = news ? POLL_MS.first : Math.min(POLL_MS.most, pause * 1.5)
@@ -175,23 +177,34 @@ export class SlurmExecutor implements Executor {
     }
   }
 
-  /** The states of the folders that those tasks are for. */
-  async #folders(queue: readonly Queued[]): Promise<Map<string, string>> {
-    const states = new Map<string, string>()
+  /** The folders that those tasks are for, with the task's number and state. */
+  async #folders(queue: readonly Queued[]): Promise<Map<string, { id: string; state: string }>> {
+    const states = new Map<string, { id: string; state: string }>()
     for (const [list, entries] of Map.groupBy(queue, ({ list }) => list)) {
       const lines = (await readFile(join(this.#folder, `${list}.txt`), 'utf8').catch(() => '')).split('\n')
-      for (const { index, state } of entries) {
-        for (const folder of (lines[index] ?? '').split('\t')) states.set(folder, state)
+      for (const { array, index, state } of entries) {
+        for (const folder of (lines[index] ?? '').split('\t')) states.set(folder, { id: `${array}_${index}`, state })
       }
     }
     return states
   }
 
-  /** For a task that ended without a word of its own: what the last lines of its output are. */
-  async #died(task: Task): Promise<string | undefined> {
+  /** For a task that ended without a word of its own: what SLURM says of it, such as TIMEOUT or OUT_OF_MEMORY. */
+  async #died(task: Task, id: string | undefined): Promise<string | undefined> {
     if (isDone(task) || (await readFailure(task.folder)) !== undefined) return undefined
-    return `SLURM ended it before it was done; its output is in ${this.#folder}`
+    const state = id === undefined ? '' : await lastState(id)
+    const how = state === '' ? '' : ` (${state})`
+    return `SLURM ended it before it was done${how}; its output is in ${this.#folder}`
   }
+}
+
+/** How a task ended, from the accounting, or from the controller where there is none; empty where nobody knows. */
+async function lastState(id: string): Promise<string> {
+  const columns = ['--noheader', '--parsable2', '--allocations', '--format=State']
+  const counted = await slurm('sacct', [...columns, `--jobs=${id}`]).catch(() => '')
+  if (counted.trim() !== '') return counted.trim().split(/\s/)[0] ?? ''
+  const shown = await slurm('scontrol', ['--oneliner', 'show', 'job', id]).catch(() => '')
+  return /\bJobState=(\w+)/.exec(shown)?.[1] ?? ''
 }
 
 /** Through a shared folder a result may be seen a little later than the end of its task. */

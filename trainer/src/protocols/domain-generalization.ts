@@ -23,7 +23,12 @@ export async function domainGeneralization(
   const rows = []
   for (const method of methods) {
     const jobs = await study.runs({ ...comparedOptions(method, names[0] ?? ''), data: source, method }, tests)
-    rows.push(transferRow(method, names.map((name) => accuracy(jobs, name, 'all')))) // biome-ignore format: one line
+    rows.push(
+      transferRow(
+        method,
+        names.map((name) => accuracy(jobs, name, 'all')),
+      ),
+    )
   }
   const title = `Domain generalisation from ${names[0]}, accuracy in percent`
   return [{ title, corner: 'method', columns: transferColumns(names), rows }]

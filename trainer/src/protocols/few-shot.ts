@@ -69,7 +69,7 @@ export async function linearProbe(
   }
   if (all.length > 1) {
     const curves = learned.map((_, i) => shots.map((_, j) => mean(all.flatMap(({ curves }) => curves[i]?.[j] ?? []))))
-    rows.push({ label: 'average', cells: withMatch(mean(all.map(({ zero }) => zero)), curves) }) // biome-ignore format: one line
+    rows.push({ label: 'average', cells: withMatch(mean(all.map(({ zero }) => zero)), curves) })
   }
   const columns = learned.flatMap((method) => {
     const group = LABELS[method] ?? method

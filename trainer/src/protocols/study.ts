@@ -7,13 +7,12 @@ import { z } from 'zod'
 import type { Context } from '../command.ts'
 import { TrainError } from '../errors.ts'
 import { chooseExecutor, EXECUTOR } from '../executors/choose.ts'
-import { readJson, toJson, writeDurably } from '../files.ts'
+import { toJson, writeDurably } from '../files.ts'
 import { nearest } from '../flags.ts'
 import { METHODS } from '../runs/options.ts'
-import { type TestFile, testPath } from '../runs/test.ts'
 import type { Classes } from '../select.ts'
 import { inOrder } from '../sweep/grid.ts'
-import { isDone, type Job, type Options, stateOf } from '../sweep/job.ts'
+import { isDone, type Job, type Options, readAccuracy, stateOf } from '../sweep/job.ts'
 import { Planner, parseOption, type WantedTest } from '../sweep/plan.ts'
 import { reportFailures, runSweep, tasksOf } from '../sweep/sweep.ts'
 import { table as plainTable } from '../table.ts'
@@ -177,7 +176,12 @@ export async function runStudy(
   const jobs = jobsOf(plans)
   const tasks = tasksOf(flags.out, jobs)
   if (flags.dry_run) {
-    context.print(plainTable(['run', 'state'], tasks.map((task) => [task.name, stateOf(task)]))) // biome-ignore format: one line
+    context.print(
+      plainTable(
+        ['run', 'state'],
+        tasks.map((task) => [task.name, stateOf(task)]),
+      ),
+    )
     context.print(`${jobs.length} runs, ${tasks.filter(isDone).length} done`)
     return {
       protocol: name,
@@ -188,9 +192,9 @@ export async function runStudy(
   const swept = await runSweep({ folder: flags.out, jobs, executor, fail_fast: flags.fail_fast }, context)
   const found = new Map<string, number>()
   for (const { folder, name, tests } of tasks) {
-    for (const { dataset, classes } of tests) {
-      const file = (await readJson(`${testPath(folder, dataset, classes)}.json`)) as TestFile | undefined
-      if (file !== undefined) found.set(keyOf(name, dataset, classes), file.accuracy)
+    for (const test of tests) {
+      const accuracy = await readAccuracy(folder, test)
+      if (accuracy !== undefined) found.set(keyOf(name, test.dataset, test.classes), accuracy)
     }
   }
   const read = (job: Job, dataset: string, classes: Classes) => found.get(keyOf(job.name, dataset, classes))

@@ -54,7 +54,10 @@ export function text(table: Table): string {
   return [
     table.title,
     ...(runs.some(({ group }) => group !== '') ? [[' '.repeat(first), ...groups].join('  ').trimEnd()] : []),
-    line(table.corner, table.columns.map(({ label }) => label)), // biome-ignore format: one line
+    line(
+      table.corner,
+      table.columns.map(({ label }) => label),
+    ),
     ['-'.repeat(first), ...widths.map((width) => '-'.repeat(width))].join('  '),
     ...table.rows.map(({ label }, i) => line(label, rows[i] ?? [])),
   ].join('\n')

@@ -37,7 +37,7 @@ export async function readConfig(
   const config = await openConfig(run.path)
   const stored: Record<string, unknown> = config.options
   for (const key of given) {
-    if (key === 'out' || key === 'resume' || key === 'cache') continue
+    if (['out', 'resume', 'cache', 'root'].includes(key)) continue // the images are compared, not where they lie
     const now = flags[key as keyof TrainFlags]
     if (isDeepStrictEqual(stored[key], now)) continue
     const message = `--${key.replaceAll('_', '-')} is ${JSON.stringify(now)}, the run was started with ${JSON.stringify(stored[key])}`

@@ -4,6 +4,7 @@
  */
 import type { TrainSpec } from 'cocoop/node'
 import { z } from 'zod'
+import { ROOT } from '../datasets/root.ts'
 import { TrainError } from '../errors.ts'
 import { CACHE } from '../feature-cache.ts'
 import { LOGS } from '../logs/flags.ts'
@@ -14,10 +15,11 @@ import { TEMPLATES } from '../templates.ts'
 /** Where data and model come from, and which classes; shared by the commands that read a data set. */
 export const SOURCE = {
   data: z.string().meta({
-    description: 'Data set: the name of an embedded or imported one, or a folder',
+    description: 'Data set: the name of an embedded, an imported or one of the papers, or a path',
     value: 'NAME|DIR',
     short: 'd',
   }),
+  ...ROOT,
   model: z
     .string()
     .default(DEFAULT_MODEL)

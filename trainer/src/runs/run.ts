@@ -7,6 +7,8 @@ import { nativeEngine } from 'cocoop/node'
 import type { Context } from '../command.ts'
 import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
+import { preflight } from '../datasets/preflight.ts'
+import type { PromptLength } from '../datasets/problems.ts'
 import { codeOf, TrainError } from '../errors.ts'
 import { type Figures, harmonic } from '../evaluate.ts'
 import { FeatureCache } from '../feature-cache.ts'
@@ -16,7 +18,7 @@ import { openLog } from '../logs/open.ts'
 import type { RunLog } from '../logs/run-log.ts'
 import { openModel } from '../models.ts'
 import { checkBackbone } from '../presets/backbones.ts'
-import { type Classes, fingerprint, selectClasses, selectShots } from '../select.ts'
+import { type Classes, fingerprint, type Selected, selectClasses, selectShots, selectSplit } from '../select.ts'
 import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
@@ -40,7 +42,8 @@ const METHODS: Record<TrainOptions['method'], Method> = {
  */
 export async function runTraining(flags: TrainFlags, context: Context): Promise<RunResult> {
   const { terminal, signal } = context
-  const folder = flags.out ?? defaultFolder(flags, (await openDataset(requireData(flags))).name)
+  const folder =
+    flags.out ?? defaultFolder(flags, (await openDataset(requireData(flags), { root: flags.root, terminal })).name)
   using run = flags.resume ? RunFolder.open(folder) : await RunFolder.create(folder)
   const stored = flags.resume ? await readConfig(run, flags, context.given) : undefined
   const done = await finishedRun(folder)
@@ -53,14 +56,20 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
   let log: RunLog | undefined
   try {
     const engine = await nativeEngine()
-    const dataset = await openDataset(stored?.options.data ?? requireData(flags))
-    const options = stored?.options ?? resolve(flags, dataset.name, (text) => engine.tokenize(text).length)
+    const root = flags.root ?? stored?.options.root
+    const dataset = await openDataset(stored?.options.data ?? requireData(flags), { root, terminal })
+    const countTokens = (text: string) => engine.tokenize(text).length
+    const options = stored?.options ?? resolve(flags, dataset.name, countTokens)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model
     checkBackbone(options, opened.id, model.info)
     const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal })
     const reading: ReadOptions = { terminal, signal, skipBad: options.skip_bad }
-    const data = await trainingImages(dataset, options, (shots) => readAll(model, shots, reading))
+    const data = await trainingImages(dataset, options, async (shots) => {
+      const prompt = { n_ctx: options.n_ctx, context_length: model.info.context_length, tokens: countTokens }
+      await lookFirst(dataset, options, shots, prompt, context)
+      return await readAll(model, shots, reading)
+    })
     const config: Config = {
       version: VERSION,
       options,
@@ -93,10 +102,27 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
 async function trainingImages(
   dataset: Dataset,
   options: TrainOptions,
-  read: (shots: Awaited<ReturnType<typeof selectShots>>) => Promise<Work['data']>,
+  read: (shots: Selected) => Promise<Work['data']>,
 ): Promise<Work['data']> {
   if (options.method !== 'zero-shot') return await read(await selectShots(dataset, options))
   return { classnames: await selectClasses(dataset, options.classes), items: [], labels: [], images: [] }
+}
+
+/** What would spoil the run is said before it costs anything: of the images to learn from and of those to be tested on. */
+async function lookFirst(
+  dataset: Dataset,
+  options: TrainOptions,
+  { items, classnames }: Selected,
+  prompt: PromptLength,
+  context: Context,
+): Promise<void> {
+  const halves = testedClasses(options)
+  const tests = dataset.test.length === 0 ? [] : halves.map((classes) => selectSplit(dataset, 'test', classes))
+  const test = (await Promise.all(tests)).flatMap((selected) => selected.items)
+  const names = halves.includes('new') ? dataset.classnames : classnames
+  const learned = options.method === 'coop' || options.method === 'cocoop'
+  const checked = { dataset, train: items, test, classnames: names, skipBad: options.skip_bad }
+  await preflight({ ...checked, prompt: learned ? prompt : undefined }, context)
 }
 
 /** Tests, then writes the file with its figures, then result.json. */
@@ -133,7 +159,11 @@ function tested({ dataset, options, context }: Work): Classes[] {
     context.terminal.warn(`${dataset.name} has no test images: nothing was tested`)
     return []
   }
-  return options.classes === 'base' && !options.csc ? ['base', 'new'] : [options.classes]
+  return testedClasses(options)
+}
+
+function testedClasses({ classes, csc }: TrainOptions): Classes[] {
+  return classes === 'base' && !csc ? ['base', 'new'] : [classes]
 }
 
 function requireData({ data }: TrainFlags): string {

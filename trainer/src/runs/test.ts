@@ -90,18 +90,19 @@ export async function test(
 export async function testRun(
   folder: string,
   { data, classes }: TestRequest,
-  flags: { skip_bad: boolean; cache: boolean },
+  flags: { skip_bad: boolean; cache: boolean; root?: string | undefined },
   context: Context,
 ): Promise<Figures> {
-  const dataset = await openDataset(data)
+  if ((await finishedRun(folder)) === undefined)
+    throw new TrainError('not_found', `${folder} holds no finished run`, 'Go on with it by `train --resume --out DIR`.')
+  const config = await openConfig(folder)
+  const root = flags.root ?? config.options.root
+  const dataset = await openDataset(data, { root, terminal: context.terminal })
   const path = `${testPath(folder, dataset.name, classes)}.json`
   if (existsSync(path)) {
     const { n_cls, total, correct, accuracy, macro_f1, ece } = TestFile.parse(await readJson(path))
     return { n_cls, total, correct, accuracy, macro_f1, ece }
   }
-  if ((await finishedRun(folder)) === undefined)
-    throw new TrainError('not_found', `${folder} holds no finished run`, 'Go on with it by `train --resume --out DIR`.')
-  const config = await openConfig(folder)
   const engine = await nativeEngine()
   const opened = await openModel(engine, config.options.model, context)
   using model = opened.model

@@ -68,7 +68,7 @@ test('a grid of nothing but exclusions is refused', async () => {
 
 test('jobs have the tests of the run and those that are asked for, each once', async () => {
   const tests = async (axes: Grid['axes'], more: string[] = []) => {
-    const { jobs } = await expand([grid({ ...kinds, ...axes }, [], more.map(parseTest))], planner) // biome-ignore format: one line
+    const { jobs } = await expand([grid({ ...kinds, ...axes }, [], more.map(parseTest))], planner)
     return jobs[0]?.tests.map(({ dataset, classes }) => `${dataset}:${classes}`)
   }
   expect(await tests({ classes: ['base'] })).toEqual(['emoji-kinds:base', 'emoji-kinds:new'])

@@ -9,7 +9,7 @@ import { TrainError } from '../errors.ts'
 import { readJson, sha256, toJson, writeDurably } from '../files.ts'
 import { isLocked } from '../lock.ts'
 import type { TrainFlags } from '../runs/options.ts'
-import { testPath } from '../runs/test.ts'
+import { type TestFile, testPath } from '../runs/test.ts'
 
 /** One test of a job: the test split of a data set. `data` is what `openDataset` takes, `dataset` the set's name. */
 const Test = z.object({ data: z.string(), dataset: z.string(), classes: z.enum(['all', 'base', 'new']) })
@@ -76,6 +76,14 @@ export async function readJob(folder: string, name = folder): Promise<Task> {
   const parsed = JobFile.safeParse(stored)
   if (!parsed.success) throw new TrainError('bad_data', `${join(folder, 'job.json')} is not a job of a sweep`)
   return { name, folder, ...parsed.data, options: parsed.data.options as Options }
+}
+
+/** The accuracy of a test that is there, percent. */
+export async function readAccuracy(
+  folder: string,
+  { dataset, classes }: Omit<Test, 'data'>,
+): Promise<number | undefined> {
+  return ((await readJson(`${testPath(folder, dataset, classes)}.json`)) as TestFile | undefined)?.accuracy
 }
 
 /** Why the last attempt ended, if it ended by an error. */

@@ -13,8 +13,8 @@ import { resolve, TRAIN, type TrainFlags } from '../runs/options.ts'
 import { type Classes, selectClasses } from '../select.ts'
 import { type Job, jobName, type Options, type Test } from './job.ts'
 
-/** What names one run, and how it is told of: no axis of a grid. */
-const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache', ...Object.keys(LOGS)]
+/** What names one run, how it is told of, and where data lie (COCOOP_ROOT says it to all jobs): no axis of a grid. */
+const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache', 'root', ...Object.keys(LOGS)]
 
 /** The options of a run that a grid may vary, as flags. */
 export const OPTIONS: readonly Flag[] = flagsOf(TRAIN).filter(({ key }) => !NOT_AN_OPTION.includes(key))
@@ -141,7 +141,10 @@ export class Planner {
 export function parseOption(key: string, value: unknown, where: string): unknown {
   const option = OPTIONS.find((option) => option.key === key)
   if (option === undefined) {
-    const near = nearest(key, OPTIONS.map(({ key }) => key)) // biome-ignore format: one question
+    const near = nearest(
+      key,
+      OPTIONS.map(({ key }) => key),
+    )
     throw new TrainError('usage', `${where}: there is no option "${key}"`, near && `Did you mean "${near}"?`)
   }
   const { kind, schema } = option

@@ -19,6 +19,13 @@ pub fn few_shot(
     (train, sample_classes(val_labels, shots.min(4), &mut random))
 }
 
+/// A permutation of 0..n for each n of `sizes`: what `random.seed(seed)` and then `random.shuffle` of lists of these sizes, one after
+/// the other, make of their indices. The originals cut a data set by it that comes without a split file.
+pub fn shuffles(sizes: &[usize], seed: u64) -> Vec<Vec<usize>> {
+    let mut random = MersenneTwister::new(seed);
+    sizes.iter().map(|&n| random.shuffle(n)).collect()
+}
+
 /// `k` indices per class, classes in the order of their first appearance.
 fn sample_classes(labels: &[usize], k: usize, random: &mut MersenneTwister) -> Vec<usize> {
     let mut classes: Vec<Vec<usize>> = Vec::new();
@@ -152,6 +159,16 @@ impl MersenneTwister {
         }
     }
 
+    /// `shuffle(list(range(n)))`, n < 2³².
+    fn shuffle(&mut self, n: usize) -> Vec<usize> {
+        let mut items: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            let j = self.below(i + 1);
+            items.swap(i, j);
+        }
+        items
+    }
+
     /// `sample(range(n), k)`, k ≤ n: from a shrinking pool if that is smaller than a set of `k`, else by rejection.
     fn sample(&mut self, n: usize, k: usize) -> Vec<usize> {
         let mut set_size = 21;
@@ -206,6 +223,15 @@ mod tests {
         assert_eq!(random.sample(100, 16), rejection); // 100 is above the threshold 21 + 64
         let pool = [13, 19, 24, 27, 0, 22, 14, 8, 7, 18, 3, 10, 25, 17, 16, 20];
         assert_eq!(random.sample(30, 16), pool);
+    }
+
+    #[test]
+    fn shuffles_are_pythons_and_go_on_where_the_last_one_stopped() {
+        let [ten, three, one, none, twenty] = shuffles(&[10, 3, 1, 0, 20], 1).try_into().unwrap();
+        assert_eq!(ten, [6, 8, 9, 7, 5, 3, 0, 4, 1, 2]);
+        assert_eq!((three, one, none), (vec![1, 2, 0], vec![0], vec![]));
+        let last = [2, 10, 8, 17, 16, 6, 19, 5, 1, 9, 3, 14, 4, 7, 11, 18, 13, 12, 0, 15];
+        assert_eq!(twenty, last);
     }
 
     #[test]
