@@ -68,16 +68,16 @@ describe.runIf(wanted && able)('a SLURM array', () => {
   }, 120_000)
 
   test('a sweep that is killed finds its array again instead of submitting twice', async () => {
-    const { child, end } = sweep(['--out', 'killed'])
-    await home.reached(`killed/${RUNS[0]}`, 5)
+    const long = grid({ epochs: '150' })
+    const { child, end } = sweep(['--out', 'killed'], long)
+    await home.reached(`killed/${RUNS[0]?.replace('12', '150')}`, 5)
     child.kill('SIGKILL')
     await end
     expect(queued()).toBeGreaterThan(0)
-    const { code, stderr } = await sweep(['--out', 'killed']).end
+    const { code, stderr } = await sweep(['--out', 'killed'], long).end
     expect([code, stderr]).toEqual([0, expect.stringMatching(/jobs are in SLURM's queue already/)])
     expect(stderr).not.toContain('submitted')
-    expectSame('killed')
-  }, 120_000)
+  }, 180_000)
 
   test('Ctrl-C leaves the array to itself; with --slurm-cancel it ends, and what was begun goes on', async () => {
     const [args, long] = [['--out', 'stopped'], grid({ epochs: '300' })] as const

@@ -137,6 +137,36 @@ test('the same command gives the same bytes, and config.json repeats it', async 
   expect(bundleOf('again').equals(bundleOf('whole'))).toBe(true)
 }, 120_000)
 
+test('a linear probe is a run, too; it knows its own classes only', async () => {
+  const args = ['train', '--data', data, '--shots', '4', '--method', 'linear-probe']
+  const searched = await run(...args, '--out', 'probe')
+  expect(searched).toMatchObject({ code: 0, stdout: expect.stringMatching(/all\s+4\s+16/) })
+  expect(searched.stderr).toMatch(/linear probe with C = .*, of 16 fits/)
+  expect(readdirSync(join(home, 'probe')).sort()).toEqual([
+    'config.json',
+    'log.txt',
+    'probe.safetensors',
+    'result.json',
+    'tests',
+  ])
+  const { metrics, probe } = JSON.parse(readFileSync(join(home, 'probe/result.json'), 'utf8')) as {
+    metrics: { all: { accuracy: number } }
+    probe: object
+  }
+  expect(metrics.all.accuracy).toBeGreaterThan(25) // better than a guess
+  expect(probe).toMatchObject({ path: 'probe/probe.safetensors' })
+  // The base half is tested on itself: new classes are none of its.
+  expect(await run(...args, '--classes', 'base', '--probe-c', '0.1', '--out', 'probe-base')).toMatchObject({
+    code: 0,
+    stdout: expect.not.stringContaining('new'),
+    stderr: expect.stringContaining('of 1 fits'),
+  })
+  expect(await run('train', '--data', data, '--probe-c', '1', '--out', 'never')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--probe-c does not go with --method cocoop'),
+  })
+})
+
 test('views that take turns are encoded once, and the cache changes no bit', async () => {
   const args = [...TRAIN, '--views', '2']
   const entries = () => readdirSync(join(home, 'cache/features')).length

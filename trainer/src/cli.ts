@@ -6,6 +6,7 @@ import { ablationCommand } from './commands/ablation.ts'
 import { backbonesCommand } from './commands/backbones.ts'
 import { baseToNewCommand } from './commands/base-to-new.ts'
 import { bundles } from './commands/bundles.ts'
+import { checkpoint } from './commands/checkpoint.ts'
 import { crossDatasetCommand } from './commands/cross-dataset.ts'
 import { dataset } from './commands/dataset.ts'
 import { demo } from './commands/demo.ts'
@@ -15,6 +16,7 @@ import { embed } from './commands/embed.ts'
 import { evaluate } from './commands/eval.ts'
 import { exportOnnx } from './commands/export-onnx.ts'
 import { fewShotCommand } from './commands/few-shot.ts'
+import { interpret } from './commands/interpret.ts'
 import { job } from './commands/job.ts'
 import { linearProbeCommand } from './commands/linear-probe.ts'
 import { models } from './commands/models.ts'
@@ -57,6 +59,8 @@ const COMMANDS: readonly Command[] = [
   publish,
   bundles,
   exportOnnx,
+  interpret,
+  checkpoint,
   dataset,
   models,
   demo,

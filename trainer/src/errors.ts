@@ -95,6 +95,7 @@ const WORDS: Record<string, readonly [exit: number, hint: string]> = {
   no_memory: [EXIT.resource, 'Use a smaller --batch-size or free some memory.'],
   cancelled: [EXIT.interrupted, 'Run the same command again.'],
   diverged: [EXIT.failure, 'Try a lower --lr.'],
+  rank_lost: [EXIT.failure, 'Start all ranks again, with --resume.'],
   locked: [EXIT.failure, 'Wait for the other run, or choose another --out.'],
   no_permission: [EXIT.failure, 'Check who owns the file and its folder.'],
 }

@@ -20,20 +20,21 @@ export interface Encoder {
 }
 
 /**
- * Features (n, embed_dim) of the test view of each image, L2-normalised.
+ * Features (n, embed_dim) of the test view of each image: L2-normalised, or as they leave the tower.
  * @throws as {@link embedAll}
  */
 export async function imageFeatures(
   { model, cache }: Encoder,
   selected: Selected,
   options: ReadOptions,
+  normalized = true,
 ): Promise<Embedded> {
   const hash = await contentHash(selected.items, options)
-  const key = { images: hash, view: 'test' }
+  const key = { images: hash, view: 'test', normalized }
   const numbers = selected.items.length * model.info.embed_dim
   const known = hash === undefined ? undefined : await cache.get(key)
   if (known?.features.length === numbers) return { ...selected, features: known.features }
-  const embedded = await embedAll(model, selected, options)
+  const embedded = await embedAll(model, selected, options, normalized)
   // Images that were left out are named each time: such features are not kept.
   if (embedded.features.length === numbers && hash !== undefined)
     await cache.put(key, { note: null, features: embedded.features })

@@ -1,5 +1,5 @@
 /** Reads images and turns them into features. An image that cannot be read stops the work and is named, or is left out if asked. */
-import type { EngineModel } from 'cocoop/node'
+import type { CallOptions, EngineModel } from 'cocoop/node'
 import type { Context } from './command.ts'
 import { codeOf, TrainError } from './errors.ts'
 import { Countdown } from './progress.ts'
@@ -23,6 +23,15 @@ export interface Bad {
   index: number
   code: string
   message: string
+}
+
+/** What makes features of images; only the addon gives those that are not normalised. */
+export interface Encoding {
+  info: Pick<EngineModel['info'], 'embed_dim'>
+  embedImages(
+    images: Uint8Array[],
+    options: CallOptions & { normalized?: boolean },
+  ): ReturnType<EngineModel['embedImages']>
 }
 
 /** Selected images with their features, (n, embed_dim). */
@@ -57,13 +66,18 @@ export async function readAll(
  * The features of all images.
  * @throws TrainError with the word of the first bad image, unless `skipBad`.
  */
-export async function embedAll(model: EngineModel, selected: Selected, options: ReadOptions): Promise<Embedded> {
+export async function embedAll(
+  model: Encoding,
+  selected: Selected,
+  options: ReadOptions,
+  normalized = true,
+): Promise<Embedded> {
   const width = model.info.embed_dim
   const features = new Float32Array(selected.items.length * width)
   const bad: Bad[] = []
   const countdown = new Countdown(selected.items.length)
   countdown.line(0)
-  for await (const some of embedEach(model, selected.items, options.signal)) {
+  for await (const some of embedEach(model, selected.items, options.signal, normalized)) {
     bad.push(...some.bad)
     features.set(some.features, some.start * width)
     options.terminal.status(`encoding images ${countdown.line(some.start + some.items.length)}`)
@@ -85,15 +99,16 @@ export interface EmbeddedBatch<T> {
 
 /** The features of images, some at a time and in their order. The next files are read while these are computed. */
 export async function* embedEach<T extends Readable>(
-  model: EngineModel,
+  model: Encoding,
   items: readonly T[],
   signal: AbortSignal,
+  normalized = true,
 ): AsyncGenerator<EmbeddedBatch<T>> {
   let next = readSome(items, 0)
   for (const start of starts(items)) {
     const read = await next
     next = readSome(items, start + BATCH)
-    const { features, bad } = await model.embedImages(read.images, { signal })
+    const { features, bad } = await model.embedImages(read.images, { signal, normalized })
     const all = [...read.bad, ...notRead(bad, read.images, start)].sort((a, b) => a.index - b.index)
     yield { start, items: items.slice(start, start + BATCH), features, bad: all }
   }

@@ -91,6 +91,60 @@ describe('Trainer', () => {
     })
   })
 
+  it('makes the same step of the parts of several ranks', async () => {
+    const whole = await model.trainer(spec, images, labels)
+    const events: Progress[] = []
+    const expected = await whole.epoch((event) => events.push(event))
+    for (const world of [1, 3, 7]) {
+      const ranks = await Promise.all(Array.from({ length: world }, () => model.trainer(spec, images, labels)))
+      const seen: Progress[] = []
+      let report = null
+      while (report === null) {
+        const parts = await Promise.all(ranks.map((trainer, rank) => trainer.part(rank, world)))
+        expect(parts.reduce((sum, { images }) => sum + images, 0)).toBe(4)
+        const sum = parts.slice(1).reduce(
+          (sum, part) => ({
+            gradient: sum.gradient.map((d, i) => d + (part.gradient[i] ?? Number.NaN)),
+            loss: sum.loss + part.loss,
+            correct: sum.correct + part.correct,
+            images: sum.images + part.images,
+          }),
+          parts[0]!,
+        )
+        const applied = await Promise.all(ranks.map((trainer) => trainer.apply(sum)))
+        seen.push(applied[0]!.progress)
+        report = applied[0]!.report
+      }
+      expect(ranks.every((trainer) => Buffer.compare(trainer.state(), ranks[0]!.state()) === 0)).toBe(true)
+      expect(ranks[0]!.position).toEqual({ epoch: 1, batch: 0 })
+      if (world === 1) {
+        expect([seen, report]).toEqual([events, expected])
+        expect(ranks[0]!.state()).toEqual(whole.state())
+      } else {
+        for (const [i, { loss }] of seen.entries()) expect(loss).toBeCloseTo(events[i]!.loss, 4)
+      }
+    }
+    await expect(whole.apply({ gradient: new Float32Array(3), loss: 1, correct: 0 })).rejects.toMatchObject({
+      code: 'bad_shape',
+    })
+  }, 30_000)
+
+  it('stops where the loss is not finite, with the state before', async () => {
+    const trainer = await model.trainer({ ...spec, warmup_epochs: 1, lr: 1e30, epochs: 5 }, images, labels)
+    await trainer.epoch(() => {})
+    const run = async () => {
+      for (;;) await trainer.epoch(() => {})
+    }
+    await expect(run()).rejects.toMatchObject({
+      code: 'diverged',
+      message: expect.stringMatching(/epoch 2, batch \d+: /),
+    })
+    expect(trainer.position.epoch).toBe(1)
+    const again = await model.trainer({ ...spec, warmup_epochs: 1, lr: 1e30, epochs: 5 }, images, labels)
+    again.restore(trainer.state())
+    expect(again.position).toEqual(trainer.position)
+  })
+
   it('names the images that have no views', async () => {
     const wanted = { augment: 'crop-flip', seed: 1, first: 0, from: 3, to: 5 } as const
     const { features, bad } = await model.embedViews([images[0]!, new Uint8Array(9)], wanted)

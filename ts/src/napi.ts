@@ -10,12 +10,15 @@ import {
   type ConversionTarget,
   ConvertedModel,
   EpochReport,
+  type ImportSpec,
   ModelReport,
+  NearToken,
   OnnxFile,
   type OnnxSpec,
   parseJson,
   type Tower,
   TrainPlan,
+  TrainPosition,
   type TrainSpec,
   type ViewSpec,
 } from './schemas.ts'
@@ -30,8 +33,27 @@ export interface Progress {
   images: number
 }
 
+/** What a rank's share of a batch adds to its step; `images` of them, of which `correct` were classified right before it. */
+export interface Part {
+  /** (parameters) of the sum of the images' losses, divided by the size of the whole batch. */
+  gradient: Float32Array
+  /** That sum, divided by the same, nats. */
+  loss: number
+  correct: number
+  images: number
+}
+
+/** One step is done; `report` after an epoch's last. */
+export interface Applied {
+  progress: Progress
+  report: EpochReport | null
+}
+
 export interface RawTrainer {
   readonly plan: string
+  readonly position: string
+  part(rank: number, world: number, cancel?: RawCancel): Promise<Part>
+  apply(gradient: Float32Array, loss: number, correct: number): Promise<{ progress: Progress; report?: string }>
   epoch(onProgress: (event: Progress) => void, cancel?: RawCancel): Promise<string>
   state(): Uint8Array
   restore(state: Uint8Array): void
@@ -59,8 +81,22 @@ export interface RawNativeModel extends RawModel {
     cancel?: RawCancel,
     normalized?: boolean,
   ): Promise<{ features: Float32Array; bad: string }>
+  nearestTokens(vectors: Float32Array, k: number): Promise<string>
+  promptVectors(bundle: Uint8Array, image_features?: Float32Array): Promise<PromptVectors>
+  importCheckpoint(checkpoint: Uint8Array, spec: string): Promise<Uint8Array>
+  exportCheckpoint(bundle: Uint8Array, epoch: number): Promise<Uint8Array>
   embedViews(images: Uint8Array[], spec: string, cancel?: RawCancel): Promise<{ features: Float32Array; bad: string }>
   trainer(spec: string, images: Uint8Array[], labels: Uint32Array, features?: Float32Array): Promise<RawTrainer>
+}
+/** The vectors of a prompt. */
+export interface PromptVectors {
+  /** (n_ctx, dim), or (n_cls, n_ctx, dim) where each class has its own (`csc`). */
+  ctx: Float32Array
+  n_ctx: number
+  dim: number
+  csc: boolean
+  /** (n, dim): what the Meta-Net adds to every vector for each image; empty without one. */
+  shift: Float32Array
 }
 /** The addon's exports. */
 export interface Addon extends RawDoor {
@@ -198,6 +234,46 @@ export class NativeModel extends DoorModel<RawNativeModel> {
   }
 
   /**
+   * For each of `vectors` (n, text width) the `k` nearest tokens of the model's own table, nearest first, by Euclidean distance
+   * between embeddings; tokens that a sparse table does not hold are left out.
+   */
+  async nearestTokens(vectors: Float32Array, k: number, { signal }: CallOptions = {}): Promise<NearToken[][]> {
+    const json = await this.call(signal, () => this.handle.raw.nearestTokens(vectors, k))
+    return parseJson(NearToken.array().array(), json, 'nearest tokens', 'internal')
+  }
+
+  /**
+   * What a bundle of this model learned, and how its Meta-Net shifts it for each of `image_features` (n, embed_dim), L2-normalised.
+   * @throws CocoopError `bad_bundle` where nothing was learned, `model_mismatch`, `bad_shape`
+   */
+  async promptVectors(
+    bundle: Uint8Array,
+    image_features?: Float32Array,
+    { signal }: CallOptions = {},
+  ): Promise<PromptVectors> {
+    return await this.call(signal, () => this.handle.raw.promptVectors(bundle, image_features))
+  }
+
+  /**
+   * The bundle of a checkpoint of the original CoOp or CoCoOp (`prompt_learner/model.pth.tar-N`); nothing in the file is executed.
+   * @throws CocoopError `bad_checkpoint` for another file, or one that was learned on another backbone; `bad_classes` for class names
+   * that are not those it was learned with; `bad_shape`, `missing_tensor`, `not_finite`
+   */
+  async importCheckpoint(
+    checkpoint: Uint8Array,
+    { classnames, ctx_init, ...spec }: ImportSpec,
+    { signal }: CallOptions = {},
+  ): Promise<Bytes> {
+    const json = JSON.stringify({ classnames: classnames ?? null, ctx_init: ctx_init ?? null, ...spec })
+    return (await this.call(signal, () => this.handle.raw.importCheckpoint(checkpoint, json))) as Bytes
+  }
+
+  /** The checkpoint that the originals would have saved of a bundle after `epoch` epochs, without the optimiser's state. */
+  async exportCheckpoint(bundle: Uint8Array, epoch: number, { signal }: CallOptions = {}): Promise<Bytes> {
+    return (await this.call(signal, () => this.handle.raw.exportCheckpoint(bundle, epoch))) as Bytes
+  }
+
+  /**
    * Writes the model as a pack into `folder`, which is made; the manifest comes last: a folder without one is no pack.
    */
   async writePack(
@@ -259,7 +335,11 @@ export class OnnxExport {
   }
 }
 
-/** Learns prompts epoch by epoch; its state can be saved after any epoch and continued from bit for bit. */
+/**
+ * Learns prompts epoch by epoch; its state can be saved after any epoch and continued from bit for bit. Training throws
+ * `diverged` where the loss, or what would be learned, is not finite or explodes: then the trainer stands at the last state
+ * whose loss was good, and `position` says where that is.
+ */
 export class Trainer {
   readonly plan: TrainPlan
   readonly #raw: RawTrainer
@@ -275,6 +355,30 @@ export class Trainer {
   async epoch(onProgress: (event: Progress) => void, { signal }: CallOptions = {}): Promise<EpochReport> {
     const json = await this.#call(signal, (cancel) => this.#raw.epoch(onProgress, cancel))
     return parseJson(EpochReport, json, 'epoch report', 'internal')
+  }
+
+  /** Epochs that are done, and steps of the current one. */
+  get position(): TrainPosition {
+    const json = this.#call.sync(() => this.#raw.position)
+    return parseJson(TrainPosition, json, 'training position', 'internal')
+  }
+
+  /**
+   * What the share of `rank`, one of `world`, adds to the next step: consecutive images of the batch, none for ranks beyond its
+   * size. Nothing that is learned changes. The ranks' parts, summed in their order, are what each of them gives to
+   * {@link apply}; one part of one rank makes the step that {@link epoch} makes, bit for bit.
+   */
+  async part(rank: number, world: number, { signal }: CallOptions = {}): Promise<Part> {
+    return await this.#call(signal, (cancel) => this.#raw.part(rank, world, cancel))
+  }
+
+  /** One step with the sum of all ranks' parts. */
+  async apply({ gradient, loss, correct }: Omit<Part, 'images'>): Promise<Applied> {
+    const { progress, report } = await this.#call(undefined, () => this.#raw.apply(gradient, loss, correct))
+    return {
+      progress,
+      report: report === undefined ? null : parseJson(EpochReport, report, 'epoch report', 'internal'),
+    }
   }
 
   /** A checkpoint: parameters, momentum and position. */

@@ -15,7 +15,17 @@ import { WasmEngine, wasmBuild } from './wasm.ts'
 
 export * from './common.ts'
 export type { LinearProbe, LinearProbeFit, LinearProbeProblem } from './linear-probe.ts'
-export { type ModelPaths, NativeEngine, NativeModel, OnnxExport, type Progress, Trainer } from './napi.ts'
+export {
+  type Applied,
+  type ModelPaths,
+  NativeEngine,
+  NativeModel,
+  OnnxExport,
+  type Part,
+  type Progress,
+  type PromptVectors,
+  Trainer,
+} from './napi.ts'
 export { FsStore } from './stores/fs.ts'
 export { WasmEngine } from './wasm.ts'
 

@@ -126,6 +126,22 @@ export interface ConversionTarget {
 export const ConvertedModel = z.strictObject({ weights: z.string(), config: z.string() })
 export type ConvertedModel = z.infer<typeof ConvertedModel>
 
+/** A token near a vector: its text, `</w>` where it ends a word, and the Euclidean distance of its embedding. */
+export const NearToken = z.strictObject({ id: count, token: z.string(), distance: z.number() })
+export type NearToken = z.infer<typeof NearToken>
+
+/** What a checkpoint of the originals does not say. */
+export interface ImportSpec {
+  /** In the order of the labels; default: as the checkpoint's own token embeddings spell them. */
+  classnames?: readonly string[] | undefined
+  class_token_position: 'end' | 'middle' | 'front'
+  /** The words that the vectors started at, to be noted. */
+  ctx_init?: string | undefined
+  name: string
+  model_id: string
+  training: Record<string, unknown>
+}
+
 /** `bundle/<name>` in the store: which bundle a name means, and which it meant before. */
 export const Alias = z.strictObject({
   sha256: Sha256,
@@ -214,6 +230,9 @@ export const TrainPlan = z.strictObject({
   parameters: count,
 })
 export type TrainPlan = z.infer<typeof TrainPlan>
+
+export const TrainPosition = z.strictObject({ epoch: count, batch: count })
+export type TrainPosition = z.infer<typeof TrainPosition>
 
 export const EpochReport = z.strictObject({
   epoch: count,

@@ -53,8 +53,8 @@ pub enum Error {
     TooFewImages { class: String, got: usize, expected: usize },
     #[error("checkpoint: {why}")]
     Checkpoint { why: String },
-    #[error("training diverged: the loss is {loss} in epoch {epoch}, batch {batch}")]
-    Diverged { loss: f32, epoch: usize, batch: usize },
+    #[error("training diverged in epoch {epoch}, batch {batch}: {why}")]
+    Diverged { why: String, epoch: usize, batch: usize },
     #[error("cancelled")]
     Cancelled,
     #[error("{path}: {why}")]

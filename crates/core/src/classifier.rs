@@ -10,7 +10,9 @@ use crate::model::clip::Clip;
 use crate::model::config::Config;
 use crate::model::text::TokenTable;
 use crate::ops::{Cpu, Ops};
-use crate::prompt::learned::{Learned, logits, text_features};
+use crate::prompt::learned::{Learned, logits, prompts, text_features};
+use crate::prompt::learner::Learner;
+use crate::prompt::template::token_ids;
 use crate::prompt::trie::Sharing;
 use crate::prompt::zero_shot;
 use crate::{Error, Result};
@@ -230,6 +232,26 @@ pub fn zero_shot_bundle<O: Ops>(
         clip,
         Bundle { metadata, learner: None, text_features, tokens: None, probe_logits: vec![] },
     )
+}
+
+/// A bundle of learned vectors, with its probe.
+/// # Errors
+/// As [`Classifier::open`].
+pub fn learned_bundle<O: Ops>(
+    clip: &Arc<Clip<O>>,
+    metadata: Metadata,
+    learner: Learner,
+) -> Result<Bundle> {
+    let (names, position) = (&metadata.classnames, metadata.prompt.class_token_position);
+    let prompts = prompts(&learner, names, position, clip.config.context_length)?;
+    let tokens = clip.tokens(&token_ids(&prompts))?;
+    let text_features = if learner.meta_net.is_some() {
+        None
+    } else {
+        Some(text_features(clip, learner.clone(), names, position, Some(&tokens))?)
+    };
+    let (learner, tokens) = (Some(learner), Some(tokens));
+    with_probe(clip, Bundle { metadata, learner, text_features, tokens, probe_logits: vec![] })
 }
 
 /// Scores of `image_features` (n, `embed_dim`) against `text_features` (`n_cls`, `embed_dim`), both L2-normalised.

@@ -2,13 +2,16 @@
 
 use crate::bundle::{Bundle, Metadata, Method, ModelId, Prompt};
 use crate::classifier;
-use crate::input::image;
+use crate::input::{image, tokenizer};
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::config::Config;
 use crate::model::weights::convert::Target;
 use crate::ops::normalize;
+use crate::original::{self, ImportSpec};
 use crate::pack::{self, Pack, Sink, Wanted};
+use crate::prompt::interpret::{self, Near};
+use crate::prompt::learner::Learner;
 use crate::prompt::template::{ClassTokenPosition, TooLong};
 use crate::prompt::zero_shot;
 use crate::train::linear_probe::{self, LinearProbe};
@@ -197,6 +200,42 @@ pub fn embed_images(
         }
     }
     Ok((features, Value::from(bad).to_string()))
+}
+
+/// The bundle of one of the originals' checkpoints, by an [`ImportSpec`] in JSON.
+/// # Errors
+/// [`Error::Option`] if `spec` is none; of [`original::import`].
+pub fn import_checkpoint(clip: &Arc<Clip>, file: Vec<u8>, spec: &str) -> Result<Vec<u8>> {
+    let spec: ImportSpec = parse("spec", spec)?;
+    original::import(clip, &file.into(), spec)?.write()
+}
+
+/// The nearest `k` tokens of each of `vectors` (n, width): JSON `[[{id, token, distance}]]`.
+/// # Errors
+/// Of [`interpret::nearest_tokens`].
+pub fn nearest_tokens(clip: &Clip, vectors: &[f32], k: usize) -> Result<String> {
+    let near = interpret::nearest_tokens(clip, vectors, k)?;
+    let token = |near: &Near| json!({"id": near.id, "token": tokenizer::decode(near.id), "distance": near.distance});
+    let row = |near: &Vec<Near>| near.iter().map(token).collect::<Value>();
+    Ok(near.iter().map(row).collect::<Value>().to_string())
+}
+
+/// The vectors that a bundle of `clip` learned: [`Learner`]'s `ctx`, and the shift that they have for each of
+/// `image_features` (n, `embed_dim`), empty without a Meta-Net.
+/// # Errors
+/// [`Error::Bundle`] if nothing was learned; of [`Bundle::check_fits`] and [`interpret::shifts`].
+pub fn prompt_vectors(
+    clip: &Clip,
+    bundle: &[u8],
+    image_features: &[f32],
+) -> Result<(Learner, Vec<f32>)> {
+    let bundle = Bundle::read(bundle)?;
+    bundle.check_fits(clip.sha256(), clip.config.embed_dim, clip.config.text.width)?;
+    let learner = bundle.learner.ok_or_else(|| Error::Bundle {
+        why: "a prompt of templates, in which nothing was learned".into(),
+    })?;
+    let shift = interpret::shifts(&learner, image_features)?;
+    Ok((learner, shift))
 }
 
 /// Learns a linear probe from `features` (n, dim) and `labels` (n): `{n_cls, c, max_iter}`.

@@ -9,6 +9,7 @@ pub mod input;
 pub mod model;
 pub mod onnx;
 pub mod ops;
+pub mod original;
 pub mod pack;
 pub mod prompt;
 pub mod train;

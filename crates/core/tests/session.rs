@@ -12,7 +12,7 @@ use cocoop_core::prompt::learned::Learned;
 use cocoop_core::prompt::learner::{Learner, MetaNet};
 use cocoop_core::prompt::template::ClassTokenPosition;
 use cocoop_core::prompt::trie::Sharing;
-use cocoop_core::train::session::{About, Part, Session};
+use cocoop_core::train::session::{About, Applied, Part, Progress, Session};
 use cocoop_core::train::spec::TrainSpec;
 use cocoop_core::train::step;
 use cocoop_core::train::views::{self, Wanted};
@@ -102,12 +102,35 @@ fn a_run_stopped_after_any_step_ends_with_the_same_bits() {
 
 #[test]
 fn the_number_of_threads_does_not_matter() {
-    let spec = spec("cocoop", &|spec| spec["batch_size"] = json!(3));
-    let on = |threads: usize| {
+    // Ten pictures, so that a batch of eight is one; prompts and views enough that every loop is shared among threads.
+    let names: Vec<String> = (0..40).map(|i| format!("{} number {i}", CLASSES[i % 3])).collect();
+    let on = |spec: &TrainSpec, threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| train(&spec, None))
+        pool.install(|| {
+            let pictures: Vec<_> = pictures().into_iter().cycle().take(10).collect();
+            let labels = (0..10).map(|i| i * 4).collect();
+            let run =
+                Session::new(Arc::clone(&CLIP), spec.clone(), pictures, labels, None).unwrap();
+            finish(run)
+        })
     };
-    assert!(on(1) == on(3));
+    for method in ["coop", "cocoop"] {
+        for batch_size in [1, 8] {
+            let spec = spec(method, &|spec| {
+                spec["batch_size"] = json!(batch_size);
+                spec["classnames"] = json!(names);
+                spec["epochs"] = json!(2);
+                spec["warmup_epochs"] = json!(0);
+            });
+            let one = on(&spec, 1);
+            for threads in [2, 3, 8] {
+                assert!(
+                    on(&spec, threads) == one,
+                    "{method}, batch {batch_size}, {threads} threads"
+                );
+            }
+        }
+    }
 }
 
 /// Trains to the end: the bundle, and the bits of each epoch's loss.
@@ -283,38 +306,37 @@ fn seeds_and_options_change_the_result() {
 #[test]
 fn a_batchs_gradient_is_the_mean_of_its_images() {
     let (dim, width) = (CLIP.config.embed_dim, CLIP.config.text.width);
-    let learner = Learner::new(
-        Learner::random_ctx(4, width, 3),
-        4,
-        width,
-        false,
-        Some(MetaNet::random(dim, dim / 16, width, 3)),
-    );
     let names = CLASSES.map(String::from);
-    let mut learned =
-        Learned::new(learner, &names, ClassTokenPosition::End, 77, Sharing::Trie).unwrap();
-    let mut work = Workspace::training(CLIP.config.text.layers);
     let pixels: Vec<f32> = (0..8).flat_map(|k| synthetic::image(k, 32)).collect();
     let features = CLIP.image_features(&mut Workspace::inference(), &pixels).unwrap();
     let labels = [0, 1, 2, 0, 1, 2, 0, 1];
-    let tokens = &CLIP.tokens(&learned.token_ids()).unwrap();
-    let mut gradient = |features: &[f32], labels: &[usize]| {
-        step::gradient(&CLIP, tokens, &mut work, &mut learned, features, labels).unwrap().gradient
-    };
-    let whole = gradient(&features, &labels);
-    let singles: Vec<Learner> =
-        (0..8).map(|i| gradient(&features[i * dim..][..dim], &labels[i..=i])).collect();
-    for (t, (name, _, whole)) in whole.tensors().into_iter().enumerate() {
-        let mean = |i: usize| {
-            singles.iter().map(|single| f64::from(single.tensors()[t].2[i])).sum::<f64>() / 8.0
+    for net in [None, Some(MetaNet::random(dim, dim / 16, width, 3))] {
+        let learner = Learner::new(Learner::random_ctx(4, width, 3), 4, width, false, net);
+        let mut learned =
+            Learned::new(learner, &names, ClassTokenPosition::End, 77, Sharing::Trie).unwrap();
+        let mut work = Workspace::training(CLIP.config.text.layers);
+        let tokens = &CLIP.tokens(&learned.token_ids()).unwrap();
+        let mut gradient = |features: &[f32], labels: &[usize]| {
+            step::gradient(&CLIP, tokens, &mut work, &mut learned, features, labels)
+                .unwrap()
+                .gradient
         };
-        let largest = whole.iter().fold(0f64, |max, x| max.max(f64::from(x.abs())));
-        for (i, x) in whole.iter().enumerate() {
-            // 1e-6 of the tensor's largest magnitude: rounding alone
+        let whole = gradient(&features, &labels);
+        let singles: Vec<Learner> =
+            (0..8).map(|i| gradient(&features[i * dim..][..dim], &labels[i..=i])).collect();
+        for (t, (name, _, whole)) in whole.tensors().into_iter().enumerate() {
+            let mean = |i: usize| {
+                singles.iter().map(|single| f64::from(single.tensors()[t].2[i])).sum::<f64>() / 8.0
+            };
+            let squares = |of: &dyn Fn(usize) -> f64| -> f64 {
+                (0..whole.len()).map(|i| of(i) * of(i)).sum::<f64>().sqrt()
+            };
+            let (difference, length) =
+                (squares(&|i| f64::from(whole[i]) - mean(i)), squares(&mean));
+            // Rounding alone: some 2^-24 of each of the sums.
             assert!(
-                (f64::from(*x) - mean(i)).abs() <= 1e-6 * largest.max(1e-3),
-                "{name}[{i}]: {x} {}",
-                mean(i)
+                length > 0.0 && difference <= 1e-6 * length,
+                "{name}: {difference} of {length}"
             );
         }
     }
@@ -384,9 +406,70 @@ fn bad_input_is_refused_with_its_word() {
     let broken =
         Session::new(Arc::clone(&CLIP), spec("coop", &|_| {}), vec![vec![1, 2, 3]], vec![0], None);
     assert_eq!(broken.err().unwrap().code(), "unsupported_image");
-    let diverges = spec("coop", &|spec| spec["warmup_lr"] = json!(1e38));
-    let mut run = session(diverges).unwrap();
-    assert_eq!(run.epoch(&mut |_| (), &|| false).unwrap_err().code(), "diverged");
+}
+
+#[test]
+fn a_learning_rate_that_is_too_high_stops_the_run_before_the_bad_step() {
+    for method in ["coop", "cocoop"] {
+        // The warm-up goes well; then the vectors become so long that the loss, or they themselves, are not finite.
+        let spec = spec(method, &|spec| {
+            spec["lr"] = json!(1e25);
+            spec["epochs"] = json!(9);
+        });
+        let mut run = session(spec.clone()).unwrap();
+        let mut states = vec![run.state()];
+        let mut next = (1, 1);
+        let error = loop {
+            match run.part(0, 1, &|| false).and_then(|part| run.apply(&part)) {
+                Ok(Applied { progress, report }) => {
+                    states.push(run.state());
+                    let Progress { epoch, batch, .. } = progress;
+                    next = if report.is_some() { (epoch + 1, 1) } else { (epoch, batch + 1) };
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code(), "diverged");
+        let named = format!("training diverged in epoch {}, batch {}: ", next.0, next.1);
+        assert!(next.0 > 1 && error.to_string().starts_with(&named), "{method}: {error}");
+        // The latest state whose loss was seen: the one that the bad step began from, or that it made.
+        let good = run.state();
+        assert!(states[states.len() - 2..].contains(&good));
+        assert!(run.bundle(about()).is_ok(), "what was learned until then can be used");
+        let mut again = session(spec).unwrap();
+        again.restore(&good).unwrap();
+        assert_eq!(again.epoch(&mut |_| (), &|| false).unwrap_err(), error);
+        assert!(again.state() == good);
+    }
+}
+
+#[test]
+fn a_loss_that_explodes_stops_the_run_at_its_last_good_state() {
+    let spec = spec("coop", &|spec| spec["epochs"] = json!(100));
+    let mut run = session(spec.clone()).unwrap();
+    // Real gradients with made-up losses: 1 nat for 60 steps, then 9. Batches of two look back at 50 steps, so that chance,
+    // ln 3, is passed in the first step, and 3 nats more in the 25th: 9 - 8 * 0.98^25 > 4.1 > 9 - 8 * 0.98^24.
+    let mut step = |loss: f32| {
+        let before = run.state();
+        let mut part = run.part(0, 1, &|| false).unwrap();
+        part.loss = loss;
+        (before, run.apply(&part), run.state(), run.position())
+    };
+    let mut good = Vec::new();
+    for _ in 0..60 {
+        let (before, applied, ..) = step(1.0);
+        applied.unwrap();
+        good = before;
+    }
+    for _ in 0..24 {
+        step(9.0).1.unwrap();
+    }
+    let (_, applied, state, position) = step(9.0);
+    let error = applied.unwrap_err();
+    assert_eq!(error.code(), "diverged");
+    assert!(error.to_string().contains("the mean loss of the latest 50 steps is 4."), "{error}");
+    assert!(state == good && (position.epoch, position.batch) == (19, 2));
+    session(spec).unwrap().restore(&state).unwrap();
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod job;
 mod linear_probe;
 mod mapped;
 mod pack;
+mod prompts;
 
 use cocoop_core::bundle::Bundle;
 use cocoop_core::classifier;
@@ -21,6 +22,7 @@ use cocoop_core::model::weights::{Files, convert};
 use cocoop_core::onnx::Exporter;
 use cocoop_core::train::session::{self, Session};
 use cocoop_core::train::spec::TrainSpec;
+use cocoop_core::train::state::Position;
 use cocoop_core::{Error, door, input};
 use job::{Job, now, run};
 use napi::bindgen_prelude::{AsyncTask, Float32Array, Function, Uint8Array, Uint32Array};
@@ -349,6 +351,28 @@ impl From<session::Progress> for Progress {
     }
 }
 
+/// What a rank's share of a batch adds to its step; the ranks' sum is the step's.
+#[napi(object)]
+pub struct Part {
+    /// (parameters), divided by the size of the whole batch.
+    pub gradient: Float32Array,
+    /// Divided by the same, nats.
+    pub loss: f64,
+    /// Images that were classified right, before the step.
+    pub correct: u32,
+    /// Images of the share.
+    pub images: u32,
+}
+
+/// One step is done.
+#[napi(object)]
+pub struct Applied {
+    /// The step.
+    pub progress: Progress,
+    /// JSON `EpochReport`, after an epoch's last step.
+    pub report: Option<String>,
+}
+
 /// A training run.
 #[napi]
 pub struct Trainer {
@@ -395,6 +419,47 @@ impl Trainer {
             }
             Ok(serde_json::to_string(&report?).expect("plain data is JSON"))
         }))
+    }
+
+    /// What the share of `rank`, one of `world`, adds to the next step. Nothing that is learned changes.
+    #[napi(ts_return_type = "Promise<Part>")]
+    pub fn part(&self, rank: u32, world: u32, cancel: Option<&Cancel>) -> AsyncTask<Job<Part>> {
+        let (session, cancelled) = (Arc::clone(&self.session), asks(cancel));
+        run(move || {
+            let part = locked(&session).part(rank as usize, world as usize, &cancelled)?;
+            Ok(Part {
+                gradient: part.gradient.values().into(),
+                loss: part.loss.into(),
+                correct: part.correct as u32,
+                images: part.images as u32,
+            })
+        })
+    }
+
+    /// One step with the sum of all ranks' parts.
+    #[napi(ts_return_type = "Promise<Applied>")]
+    pub fn apply(
+        &self,
+        gradient: Float32Array,
+        loss: f64,
+        correct: u32,
+    ) -> AsyncTask<Job<Applied>> {
+        let (session, gradient) = (Arc::clone(&self.session), gradient.to_vec());
+        run(move || {
+            let mut session = locked(&session);
+            let gradient = session.gradient(&gradient)?;
+            let (loss, correct, images) = (loss as f32, correct as usize, 0);
+            let applied = session.apply(&session::Part { gradient, loss, correct, images })?;
+            let json = |report| serde_json::to_string(&report).expect("plain data is JSON");
+            Ok(Applied { progress: applied.progress.into(), report: applied.report.map(json) })
+        })
+    }
+
+    /// JSON {epoch, batch}: how many are done, of the run and of the current epoch; waits for a running epoch to stop.
+    #[napi(getter)]
+    pub fn position(&self) -> String {
+        let Position { epoch, batch, .. } = locked(&self.session).position();
+        serde_json::json!({"epoch": epoch, "batch": batch}).to_string()
     }
 
     /// A checkpoint; waits for a running epoch to stop.

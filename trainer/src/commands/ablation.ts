@@ -28,7 +28,7 @@ front), parameters (CoOp with 60 tokens has about as many as CoCoOp). Runs that 
         throw new TrainError('usage', `--part: there is no ${word}`, `Parts: ${PARTS.join(', ')}.`)
       return part
     })
-    const study = await Study.create(flags)
+    const study = await Study.create(flags, context)
     const plans = await ablation(study, flags.data.length > 0 ? words(flags.data) : ELEVEN, parts)
     return await runStudy('ablation', study, plans, [], context)
   },

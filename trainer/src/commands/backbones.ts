@@ -23,7 +23,7 @@ export const backbonesCommand = defineCommand({
     'cocoop-train backbones --model RN50.pt,ViT-B-16.pt',
   ],
   run: async (flags, context) => {
-    const study = await Study.create({ ...flags, model: undefined })
+    const study = await Study.create({ ...flags, model: undefined }, context)
     const plans = await backbones(study, words(flags.model), words(flags.data), methods(flags.method))
     return await runStudy('backbones', study, plans, [], context)
   },

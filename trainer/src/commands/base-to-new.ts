@@ -22,7 +22,7 @@ CoOp and CoCoOp start from "a photo of a"; CoOp runs 200 epochs (50 on ImageNet)
     'cocoop-train base-to-new --model openai/clip-vit-base-patch16 --published',
   ],
   run: async (flags, context) => {
-    const study = await Study.create(flags)
+    const study = await Study.create(flags, context)
     const data = flags.data.length > 0 ? words(flags.data) : ELEVEN
     const chosen = methods(flags.method)
     const plans = await baseToNew(study, data, chosen)

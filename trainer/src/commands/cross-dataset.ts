@@ -23,7 +23,7 @@ set with the set's own template. The average is that of the targets.`,
     'cocoop-train cross-dataset --model openai/clip-vit-base-patch16 --published',
   ],
   run: async (flags, context) => {
-    const study = await Study.create(flags)
+    const study = await Study.create(flags, context)
     const { source } = flags
     const given = words(flags.data)
     const targets = given.length > 0 || source !== 'imagenet' ? given : ELEVEN.filter((name) => name !== source)

@@ -158,6 +158,7 @@ describe('check', () => {
     const { code, out } = await run('check', 'sun397', '--root', join(root, 'data'))
     expect(code).toBe(4)
     expect(out).toContain('It comes from https://vision.princeton.edu')
+    expect(out).toContain('It comes from https://drive.google.com/file/d/1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq')
     await expect(run('check', 'sun379', '--root', root)).rejects.toMatchObject({
       code: 'not_found',
       hint: expect.stringContaining('Did you mean sun397?'),

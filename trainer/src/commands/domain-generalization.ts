@@ -22,7 +22,7 @@ ImageNet, and the four styles for emoji-backdrops. The average is that of the va
     'cocoop-train domain-generalization --model openai/clip-vit-base-patch16 --published',
   ],
   run: async (flags, context) => {
-    const study = await Study.create(flags)
+    const study = await Study.create(flags, context)
     const { source } = flags
     const given = words(flags.data)
     const targets = given.length > 0 ? given : variantsOf(source)

@@ -35,7 +35,7 @@ the paper's other lines.`,
     'cocoop-train few-shot --data my-photos/ --shots 1,4,16 --method zero-shot,coop',
   ],
   run: async (flags, context) => {
-    const study = await Study.create({ ...flags, shots: 0 })
+    const study = await Study.create({ ...flags, shots: 0 }, context)
     const data = flags.data.length > 0 ? words(flags.data) : ELEVEN
     const plans = await fewShot(study, data, methods(flags.method), parseShots(flags.shots))
     return await runStudy('few-shot', study, plans, publishedZeroShotTable(await study.labels(data)), context)

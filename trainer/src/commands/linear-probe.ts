@@ -25,7 +25,7 @@ log-linear between those that were measured. One probe alone is \`cocoop-train t
     'cocoop-train linear-probe --data my-photos/ --method linear-probe',
   ],
   run: async (flags, context) => {
-    const study = await Study.create({ ...flags, shots: 0 })
+    const study = await Study.create({ ...flags, shots: 0 }, context)
     const data = flags.data.length > 0 ? words(flags.data) : ELEVEN
     const plans = await linearProbe(study, data, methods(flags.method), parseShots(flags.shots))
     return await runStudy('linear-probe', study, plans, publishedZeroShotTable(await study.labels(data)), context)

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { z } from 'zod'
 import { type Context, defineCommand } from '../command.ts'
+import { ROOT } from '../datasets/root.ts'
 import { TrainError } from '../errors.ts'
 import { chooseExecutor, EXECUTOR } from '../executors/choose.ts'
 import { harmonicMean } from '../metrics.ts'
@@ -43,6 +44,7 @@ const FLAGS = z.object({
   out: z.string().default('sweeps/sweep').meta({ description: 'Folder of the runs', value: 'DIR', short: 'o' }),
   dry_run: z.boolean().default(false).meta({ description: 'List the jobs and what is done of them; run nothing' }),
   fail_fast: z.boolean().default(false).meta({ description: 'Stop all at the first job that fails' }),
+  ...ROOT,
   ...EXECUTOR,
 })
 
@@ -64,7 +66,7 @@ the same command goes on after Ctrl-C, a crash or kill -9. \`sweep status FOLDER
     if (options.action === 'status') return await status(options.folder ?? options.out, context)
     if (options.folder !== undefined)
       throw new TrainError('usage', `sweep run: unexpected ${options.folder}`, 'The folder of a sweep is --out DIR.')
-    const { jobs, left_out } = await planned(options, flags)
+    const { jobs, left_out } = await planned(options, flags, context)
     for (const { options, why } of left_out) context.terminal.log(`left out: ${JSON.stringify(options)}: ${why}`)
     if (options.dry_run) return await list(tasksOf(options.out, jobs), left_out, context)
     const executor = (left: readonly Job[]) => chooseExecutor(options, options.out, left)
@@ -80,6 +82,7 @@ the same command goes on after Ctrl-C, a crash or kill -9. \`sweep status FOLDER
 async function planned(
   options: z.output<typeof FLAGS>,
   flags: Record<string, unknown>,
+  { terminal }: Context,
 ): Promise<{ jobs: Job[]; left_out: LeftOut[] }> {
   const grids: Grid[] = options.grid === undefined ? [{ axes: {}, exclude: [] }] : await readGrids(options.grid)
   const axes = axesOfFlags(flags)
@@ -89,7 +92,7 @@ async function planned(
     axes: { ...grid.axes, ...axes },
     tests: [...(grid.tests ?? []), ...tests],
   }))
-  return await expand(merged, await Planner.create())
+  return await expand(merged, await Planner.create({ root: options.root, terminal }))
 }
 
 async function list(tasks: readonly Task[], left_out: readonly LeftOut[], { print }: Context) {

@@ -19,6 +19,7 @@ import { readJsonl } from './jsonl.ts'
 import { openPaper } from './papers/open.ts'
 import { findPaper, PAPERS } from './papers/table.ts'
 import { parquetFiles, readParquet } from './parquet.ts'
+import { partOf, splitTarget } from './part.ts'
 import { isSplitFile, readSplitZhou } from './split-zhou.ts'
 
 /** Where imported sets are kept unless --data-sets or COCOOP_DATA_SETS says otherwise: below the current folder. */
@@ -47,11 +48,17 @@ export interface Named {
 }
 
 /**
- * Opens the set that `target` names. Only lists are read; images are read when asked for.
- * A name of the papers' goes before a path only where there is a root.
+ * Opens the set that `target` names, or with `NAME@TEXT` the part of it whose paths contain the text. Only lists are read; images are
+ * read when asked for. A name of the papers' goes before a path only where there is a root.
  * @throws TrainError `not_found` with the known names and the nearest of them; what the readers throw.
  */
 export async function openDataset(target: string, options: OpenOptions = {}): Promise<Dataset> {
+  const part = splitTarget(target)
+  if (part === undefined || existsSync(target)) return await openWhole(target, options)
+  return partOf(await openWhole(part.whole, options), part.text)
+}
+
+async function openWhole(target: string, options: OpenOptions): Promise<Dataset> {
   const named = await namedDatasets(options)
   const found = named.find(({ name }) => name === target)
   if (found !== undefined) return found.open()
@@ -130,6 +137,10 @@ async function openFolder(files: Files, name: string, seed: number): Promise<Dat
 
 /** A folder that says what it is by what lies in it. */
 async function openPlain(files: Files, name: string, seed: number): Promise<Dataset> {
+  // The folder of a paper's set, given by its path: without a split file its folders are not its classes.
+  const paper = PAPERS.find(({ folder }) => folder === basename(files.root))
+  if (paper !== undefined && (await kindOf(join(files.root, paper.images[0] ?? ''), 'isDirectory')))
+    return openPaper(paper, dirname(files.root), { seed, write: false })
   const labelled = await readImagefolder(files, name, seed)
   if (labelled !== undefined) return labelled
   const parquet = await parquetFiles(files)

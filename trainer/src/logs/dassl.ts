@@ -1,6 +1,6 @@
 /**
  * The log in the original's lines and order, so that its scripts read log.txt: parse_test_res.py takes "* accuracy" after "Finish training".
- * What has no counterpart here is left out; views are made within the step, so the time for data is 0.
+ * What has no counterpart here is left out; views are made before or within the step, so the time for data is 0.
  */
 import { cpus, platform, release } from 'node:os'
 import type { Progress, TrainPlan } from 'cocoop/node'
@@ -53,7 +53,7 @@ export class DasslLog implements RunLog {
   }
 
   begin(work: Work): void {
-    const { options, dataset, data, model, config } = work
+    const { run, options, dataset, data, model, config } = work
     const backbone = backboneOf(model.info) ?? config.model.id
     this.#began = this.#now()
     this.#say(`Setting fixed seed: ${options.seed}`)
@@ -61,7 +61,7 @@ export class DasslLog implements RunLog {
     for (const [key, value] of Object.entries(options).sort()) this.#say(`${key}: ${shown(value)}`)
     this.#say(
       ...boxed('Config'),
-      ...dump(originalConfig(options, { dataset: dataset.name, backbone, info: model.info })),
+      ...dump(originalConfig(options, { folder: run.path, dataset: dataset.name, backbone, info: model.info })),
     )
     this.#say('Collecting env info ...', '** System info **', ...system(), '')
     this.#say(`Loading trainer: ${TRAINERS[options.method]}`, `Loading dataset: ${dataset.name}`)

@@ -2,6 +2,7 @@
  * What the configuration files of CoOp and CoCoOp (Dassl's, with their own additions) mean as options of a run.
  * A key that is honoured sets options; one that would change the result and cannot be honoured is refused by name; nothing is dropped silently.
  */
+import { findPaper } from '../datasets/papers/table.ts'
 import { TrainError } from '../errors.ts'
 import type { TrainFlags } from '../runs/options.ts'
 
@@ -97,8 +98,8 @@ export const KEYS: Readonly<Record<string, Key>> = {
   'INPUT.GB_P': moot(0.5),
   'INPUT.GB_K': moot(21),
 
-  'DATASET.ROOT': only('', 'Name the folder of the data sets by --root.'),
-  'DATASET.NAME': text('', (data) => ({ data: REGISTRY[data] ?? data })),
+  'DATASET.ROOT': text('', (root) => ({ root })),
+  'DATASET.NAME': text('', (data) => ({ data: findPaper(data)?.name ?? data })),
   'DATASET.NUM_SHOTS': numeric(-1, (shots) => ({ shots: Math.max(0, shots) })),
   'DATASET.SUBSAMPLE_CLASSES': {
     default: 'all',
@@ -220,25 +221,6 @@ function trainer(value: unknown, where: string): Options {
   if (value === 'CoCoOp') return { method: 'cocoop' }
   if (value === 'ZeroshotCLIP' || value === 'ZeroshotCLIP2') return { method: 'zero-shot' }
   throw new TrainError('usage', `${where}: expected CoOp, CoCoOp, ZeroshotCLIP or ZeroshotCLIP2, got ${show(value)}`)
-}
-
-/** The originals' names of the papers' data sets. */
-const REGISTRY: Readonly<Record<string, string>> = {
-  ImageNet: 'imagenet',
-  Caltech101: 'caltech101',
-  OxfordPets: 'oxford_pets',
-  StanfordCars: 'stanford_cars',
-  OxfordFlowers: 'oxford_flowers',
-  Food101: 'food101',
-  FGVCAircraft: 'fgvc_aircraft',
-  SUN397: 'sun397',
-  DescribableTextures: 'dtd',
-  EuroSAT: 'eurosat',
-  UCF101: 'ucf101',
-  ImageNetV2: 'imagenetv2',
-  ImageNetSketch: 'imagenet_sketch',
-  ImageNetA: 'imagenet_a',
-  ImageNetR: 'imagenet_r',
 }
 
 function oneOf<T extends string>(known: readonly T[], value: unknown, where: string): T {

@@ -12,13 +12,17 @@ export const TRAINERS: Readonly<Record<string, string>> = {
 }
 
 interface About {
+  folder: string
   dataset: string
   backbone: string
   info: EngineModel['info']
 }
 
 /** Every key that `readOriginals` knows of the options' method, with the value that it has in this run. */
-export function originalConfig(options: TrainOptions, { dataset, backbone, info }: About): Record<string, unknown> {
+export function originalConfig(
+  options: TrainOptions,
+  { folder, dataset, backbone, info }: About,
+): Record<string, unknown> {
   const { method } = options
   const section = method === 'coop' || method === 'cocoop' ? SECTION[method] : undefined
   const own = Object.entries(section === undefined ? {} : METHOD_KEYS[section])
@@ -32,6 +36,7 @@ export function originalConfig(options: TrainOptions, { dataset, backbone, info 
   }
   return {
     ...Object.fromEntries(all.map(([name, key]) => [name, key.default])),
+    OUTPUT_DIR: folder,
     SEED: options.seed,
     USE_CUDA: false,
     'INPUT.SIZE': [info.image_size, info.image_size],
@@ -40,6 +45,7 @@ export function originalConfig(options: TrainOptions, { dataset, backbone, info 
       options.augment === 'crop-flip' ? ['random_resized_crop', 'random_flip', 'normalize'] : ['normalize'],
     'INPUT.PIXEL_MEAN': info.normalization.mean,
     'INPUT.PIXEL_STD': info.normalization.std,
+    'DATASET.ROOT': options.root ?? '',
     'DATASET.NAME': dataset,
     'DATASET.NUM_SHOTS': options.shots === 0 ? -1 : options.shots,
     'DATASET.SUBSAMPLE_CLASSES': options.classes,

@@ -6,7 +6,6 @@ import { templateSet } from 'cocoop/node'
 import { type ConfigFile, parseYaml } from '../config-file.ts'
 import { TrainError } from '../errors.ts'
 import { nearest } from '../flags.ts'
-
 import { context, KEYS, type Key, METHOD_KEYS, type Options, SECTION } from './dassl.ts'
 
 export interface Read {
@@ -29,6 +28,8 @@ type Section = keyof typeof METHOD_KEYS
 /** Sections that count as a whole: what such a one leaves out has Dassl's default. */
 const WHOLE = ['INPUT', 'DATALOADER', 'OPTIM', 'TRAIN']
 
+const WARMUP = 'OPTIM.WARMUP_EPOCH'
+
 /**
  * @param sets `KEY=VALUE` each
  * @param method what the flags say; `fallback` counts where nothing says anything, as a preset's
@@ -50,7 +51,7 @@ export function readOriginals(
   const above = interpret(all, [...fromSets.keys()], section, notes)
   if (files.length > 0) checkMethod(named, section, fromFiles)
   if (section !== undefined && named === undefined) below.method = section === 'COOP' ? 'coop' : 'cocoop'
-  const templates = templatesOf(all)
+  const templates = named === 'zero-shot' ? templatesOf(all) : undefined
   if (templates !== undefined) (fromSets.has('TRAINER.NAME') ? above : below).templates = templates
   if (fromFiles.get('SEED')?.value === -1 && above.seed === undefined)
     notes.push('SEED is -1: the original draws other shots each time, here --seed decides')
@@ -60,14 +61,14 @@ export function readOriginals(
 /** The options of `keys`, whose values are in `flat` or Dassl's defaults. */
 function interpret(flat: Flat, keys: readonly string[], section: Section | undefined, notes: string[]): Options {
   const options: Options = {}
-  const warmup = Number(flat.get('OPTIM.WARMUP_EPOCH')?.value ?? -1) > 0
+  const cold = keys.includes(WARMUP) && Number(flat.get(WARMUP)?.value ?? -1) <= 0
   const own = `TRAINER.${section}.`
   for (const key of keys) {
     if (key.startsWith('TRAINER.') && key !== 'TRAINER.NAME' && !key.startsWith(own)) {
       notes.push(`${flat.get(key)?.where}: ${key} is another trainer's and has no effect`)
       continue
     }
-    if (key === 'OPTIM.WARMUP_TYPE' && !warmup) continue
+    if (key === 'OPTIM.WARMUP_TYPE' && cold) continue
     Object.assign(options, take(key, flat))
   }
   if (section === undefined || !keys.some((key) => key.startsWith(own))) return options
@@ -107,7 +108,8 @@ function take(key: string, flat: Flat): Options {
 
 function keyOf(key: string): Key | undefined {
   const [, section, name] = /^TRAINER\.(COOP|COCOOP)\.([A-Z_]+)$/.exec(key) ?? []
-  return section === undefined ? KEYS[key] : METHOD_KEYS[section as Section][name ?? '']
+  const [keys, own] = section === undefined ? [KEYS, key] : [METHOD_KEYS[section as Section], name ?? '']
+  return Object.hasOwn(keys, own) ? keys[own] : undefined
 }
 
 /** The section of `TRAINER` that counts: the method's, or the only one that is there. */

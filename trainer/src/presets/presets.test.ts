@@ -103,7 +103,7 @@ test('rn50_val, and a file like it, trains nothing; other methods may take the f
 })
 
 test('flags > environment > own file > the originals’ files > preset > defaults, and --set above all', () => {
-  const data = file('dtd.yaml', 'DATASET:\n  NAME: "DescribableTextures"\nSEED: 2\n')
+  const data = file('dtd.yaml', 'DATASET:\n  ROOT: "/sets"\n  NAME: "DescribableTextures"\nSEED: 2\n')
   const own = file('own.yaml', 'momentum: 0.5\nweight_decay: 0.1\nlr: 0.3\n')
   const optim = 'NAME: sgd\n  LR_SCHEDULER: cosine\n  WARMUP_TYPE: constant\n  WARMUP_EPOCH: 2'
   const method = file('method.yaml', `OPTIM:\n  ${optim}\n  LR: 0.1\n  MAX_EPOCH: 30\n  MOMENTUM: 0.2\nSEED: 3\n`)
@@ -119,6 +119,7 @@ test('flags > environment > own file > the originals’ files > preset > default
     warmup_epochs: 2,
     seed: 3, // the later file
     data: 'dtd',
+    root: '/sets',
     weight_decay: 0.1, // own file
     momentum: 0.7, // environment
     lr: 0.6, // --set
@@ -191,9 +192,15 @@ test('the nearest key is named; --set is held to the same', () => {
   expect(() => parse(['--set', 'OPTIM.MAX_EPOCHS=5'])).toThrow(
     refusal('--set: unknown key', 'Did you mean OPTIM.MAX_EPOCH?'),
   )
+  expect(() => parse(['--set', 'constructor=1'])).toThrow(refusal('--set: unknown key constructor'))
+  expect(parse(['--set', 'DATASET.NAME=constructor']).options.data).toBe('constructor')
   expect(() => parse(['--set', 'OPTIM.MAX_EPOCH'])).toThrow(refusal('expected KEY=VALUE'))
   expect(() => parse(['--set', 'TRAINER.COOP.N_CTX=4', '--method', 'cocoop'])).toThrow(refusal('the method is cocoop'))
   expect(() => parse(['--set', 'OPTIM.LR_SCHEDULER=multi_step'])).toThrow(refusal('OPTIM.LR_SCHEDULER'))
+  // The warm-up is a preset's or the default: its kind counts.
+  expect(() => parse(['--set', 'OPTIM.WARMUP_TYPE=linear'])).toThrow(refusal('OPTIM.WARMUP_TYPE'))
+  const none = ['--set', 'OPTIM.WARMUP_TYPE=linear', '--set', 'OPTIM.WARMUP_EPOCH=-1']
+  expect(parse(none).options).toMatchObject({ warmup_epochs: 0 })
 })
 
 test('what changes nothing but is not as there is said: half precision, a number beside words, a seed of none', () => {

@@ -81,8 +81,3 @@ export function preset(name: string): Preset {
   const hint = '`cocoop-train presets` lists them.'
   throw new TrainError('not_found', `there is no preset called ${name}`, near ? `Did you mean ${near}? ${hint}` : hint)
 }
-
-/** `options` above those of the preset that they name. */
-export function withPreset(options: Record<string, unknown>): Record<string, unknown> {
-  return typeof options.preset === 'string' ? { ...preset(options.preset), ...options } : options
-}

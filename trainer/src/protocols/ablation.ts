@@ -90,9 +90,10 @@ export async function ablation(study: Study, data: readonly string[], parts: rea
       const sets: Cell[][] = []
       for (const [i, one] of data.entries()) sets.push(await cellsOf(study, one, names[i] ?? one, options, on))
       const averages = sets.length > 1 ? averageOf(sets, on) : []
+      const run = sets[0]?.[0]?.jobs[0]?.options ?? options
       rows.push({
         label,
-        cells: [fixed(await countParameters(study, data[0] ?? '', options), 0), ...sets.flat(), ...averages],
+        cells: [fixed(await countParameters(study, data[0] ?? '', run), 0), ...sets.flat(), ...averages],
       })
     }
     const figures = on === 'base' ? ['base', 'new', 'H'] : ['accuracy']
@@ -125,18 +126,14 @@ function averageOf(sets: readonly Cell[][], on: Question['on']): Cell[] {
   return on === 'all' ? [first] : [first, fresh, harmonic(first, fresh)]
 }
 
-/** How many numbers are learned: the context, once or for each class of the first data set, and the Meta-Net with its biases. */
-async function countParameters(
-  study: Study,
-  data: string,
-  { method, n_ctx, ctx_init, csc }: Variant['options'],
-): Promise<number> {
+/** How many numbers a run learns: the context, once or for each class of the first data set, and the Meta-Net with its biases. */
+async function countParameters(study: Study, data: string, run: Options): Promise<number> {
   const { embed_dim, ctx_dim } = await dimensions(study)
-  const tokens = n_ctx ?? (method === 'cocoop' || ctx_init === WORDS ? 4 : 16)
-  const contexts = csc === true ? await study.planner.classCount(data, 'all') : 1
-  const hidden = Math.floor(embed_dim / 16)
-  const meta_net = method === 'cocoop' ? hidden * (embed_dim + 1) + ctx_dim * (hidden + 1) : 0
-  return contexts * tokens * ctx_dim + meta_net
+  const cocoop = run.method === 'cocoop'
+  const contexts = run.csc === true ? await study.planner.classCount(data, 'all') : 1
+  const hidden = Math.floor(embed_dim / (run.meta_net_reduction ?? 16))
+  const meta_net = cocoop ? hidden * (embed_dim + 1) + ctx_dim * (hidden + 1) : 0
+  return contexts * (run.n_ctx ?? (cocoop ? 4 : 16)) * ctx_dim + meta_net
 }
 
 const known = new Map<string, { embed_dim: number; ctx_dim: number }>()

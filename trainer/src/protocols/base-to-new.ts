@@ -1,7 +1,7 @@
 /** Base-to-new generalisation (CoCoOp, section 4.1): trained on the first half of the classes, tested on both; H of the averages. */
 
 import { harmonicMean } from '../metrics.ts'
-import { BOUND } from '../sweep/plan.ts'
+import { isBound } from '../runs/options.ts'
 import { accuracy, type Cell, harmonic, mean, NOTHING } from './cells.ts'
 import { comparedOptions, publishedBaseToNew, publishedTable } from './papers.ts'
 import { LABELS, type Method, type Study } from './study.ts'
@@ -21,7 +21,7 @@ export async function baseToNew(
       const jobs = await study.runs({ ...options, data: one, method })
       const base = accuracy(jobs, label, 'base')
       // A linear probe has an output for each class that it was trained on, and no other.
-      const fresh = BOUND.includes(method) ? NOTHING : accuracy(jobs, label, 'new')
+      const fresh = isBound({ method, csc: false }) ? NOTHING : accuracy(jobs, label, 'new')
       cells.push(base, fresh, fresh === NOTHING ? NOTHING : harmonic(base, fresh))
     }
     rows.push({ label, cells })
@@ -30,7 +30,7 @@ export async function baseToNew(
     const column = (i: number) => rows.flatMap(({ cells }) => cells[i] ?? [])
     const cells = methods.flatMap((method, i) => {
       const base = mean(column(3 * i))
-      if (BOUND.includes(method)) return [base, NOTHING, NOTHING]
+      if (isBound({ method, csc: false })) return [base, NOTHING, NOTHING]
       const fresh = mean(column(3 * i + 1))
       return [base, fresh, harmonic(base, fresh)]
     })

@@ -1,6 +1,7 @@
 /** The protocols as processes on a tiny data set: the shapes of their tables, and that a second time nothing is run. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { beforeAll, expect, test, vi } from 'vitest'
+import { writeMiniature } from '../../../test/support/papers.ts'
 import { Home, makeColours } from '../testing/cli.ts'
 
 vi.setConfig({ testTimeout: 180_000 })
@@ -40,6 +41,17 @@ test('base-to-new: rows are data sets and their average, columns base, new and H
   const again = await home.json<Document>(...args)
   expect(again.jobs).toMatchObject({ total: 10, found: 10 })
   expect(again.tables).toEqual(first.tables)
+})
+
+test('a preset is for the runs of its method, and goes before what the protocol begins with', async () => {
+  const presets = ['--preset', 'rn50', '--preset', 'vit_b16_c4_ep10_batch1', '--option', 'any_backbone=true']
+  const args = ['base-to-new', '--data', 'colours', '--shots', '2', '--seed', '1', ...presets, '--dry-run']
+  const { jobs } = await home.json<{ jobs: { options: Record<string, unknown> }[] }>(...args, '--out', 'presets')
+  const of = (method: string) => jobs.find(({ options }) => options.method === method)?.options
+  expect(of('coop')).toMatchObject({ preset: 'rn50', epochs: 200 })
+  expect(of('coop')).not.toHaveProperty('ctx_init') // 16 random tokens, the default of train
+  expect(of('cocoop')).toMatchObject({ preset: 'vit_b16_c4_ep10_batch1', ctx_init: '' })
+  expect(of('zero-shot')).not.toHaveProperty('preset')
 })
 
 test('transfer: a column for the source, one for each target, and their average', async () => {
@@ -123,18 +135,28 @@ test('a run that fails leaves its cells empty, and the exit code says so', async
   expect(stderr).toContain('2 of 6 jobs failed')
 })
 
-test('--published prints the figures of the papers, marked as such, for their data sets only', async () => {
-  const args = [
-    'few-shot',
+test('--published prints the figures of the papers, marked as such, for their data sets only; --root says where those lie', async () => {
+  await writeMiniature(home.file('papers'), 'eurosat')
+  const args = ['--method', 'zero-shot', '--published']
+  const none = await home.run('base-to-new', '--data', 'colours', ...args, '--out', 'published')
+  expect(none.stdout).toContain('The papers have no figures for these data sets.')
+  const { code, stdout } = await home.run(
+    'base-to-new',
     '--data',
-    'colours',
-    '--method',
-    'zero-shot',
-    '--shots',
-    '1',
-    '--published',
+    'eurosat',
+    '--root',
+    'papers',
+    ...args,
     '--out',
-    'published',
-  ]
-  expect((await home.run(...args)).stdout).toContain('The papers have no figures for these data sets.')
+    'papers-b2n',
+  )
+  expect([code, stdout]).toEqual([
+    0,
+    expect.stringMatching(/Published \(CoCoOp, Table 1[\s\S]*\neurosat +56\.48 +64\.05 +60\.03$/m),
+  ])
+  // The set's own template, and the place of the data in the job but not in its name.
+  const [run = ''] = readdirSync(home.file('papers-b2n/eurosat'))
+  expect(run).toMatch(/^zero-shot-base-templatesdataset_eurosat~[0-9a-f]{6}$/)
+  const job = JSON.parse(readFileSync(home.file('papers-b2n/eurosat', run, 'job.json'), 'utf8')) as { options: unknown }
+  expect(job.options).toMatchObject({ root: home.file('papers'), templates: ['dataset:eurosat'] })
 })

@@ -5,10 +5,12 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../command.ts'
+import { ROOT } from '../datasets/root.ts'
 import { TrainError } from '../errors.ts'
 import { chooseExecutor, EXECUTOR } from '../executors/choose.ts'
 import { toJson, writeDurably } from '../files.ts'
 import { nearest } from '../flags.ts'
+import { type Preset, preset } from '../presets/table.ts'
 import { METHODS } from '../runs/options.ts'
 import type { Classes } from '../select.ts'
 import { inOrder } from '../sweep/grid.ts'
@@ -22,7 +24,7 @@ import { csv, fill, json, markdown, perSeed, type Table, type TablePlan, text } 
 export type Method = (typeof METHODS)[number]
 
 /** Options that a protocol decides itself. */
-const OWN = ['data', 'method', 'classes', 'seed', 'shots', 'model']
+const OWN = ['data', 'method', 'classes', 'seed', 'shots', 'model', 'preset']
 
 /** What tables call the methods. */
 export const LABELS: Record<string, string> = {
@@ -58,6 +60,10 @@ export const STUDY = {
     description: 'Templates of zero-shot (default: the data set\'s published one, or "a photo of a {}.")',
     value: 'SET|FILE|TEXT',
   }),
+  preset: z.array(z.string()).default([]).meta({
+    description: 'A published configuration for the runs of its method; `cocoop-train presets` lists them',
+    value: 'NAME',
+  }),
   option: z.array(z.string()).default([]).meta({
     description: 'Any other option of the runs, of all methods or one: augment=none, coop.epochs=50',
     value: '[METHOD.]OPTION=VALUE',
@@ -69,6 +75,7 @@ export const STUDY = {
   per_seed: z.boolean().default(false).meta({ description: 'Print each seed, too; the files hold them always' }),
   dry_run: z.boolean().default(false).meta({ description: 'List the runs and what is done of them; run nothing' }),
   fail_fast: z.boolean().default(false).meta({ description: 'Stop all at the first run that fails' }),
+  ...ROOT,
   ...EXECUTOR,
 }
 export type StudyFlags = z.output<z.ZodObject<typeof STUDY>> & { out: string }
@@ -107,31 +114,37 @@ export class Study {
   readonly flags: StudyFlags
   readonly planner: Planner
   readonly #seeds: number[]
+  readonly #presets: Preset[]
   readonly #overrides: { method: string | undefined; key: string; value: unknown }[]
 
   private constructor(flags: StudyFlags, planner: Planner) {
     this.flags = flags
     this.planner = planner
     this.#seeds = words(flags.seed).map((seed) => parseOption('seed', seed, '--seed') as number)
+    this.#presets = flags.preset.map((name) => ({ preset: name, ...preset(name) }))
     this.#overrides = flags.option.map(parseOverride)
   }
 
-  static async create(flags: StudyFlags): Promise<Study> {
-    return new Study(flags, await Planner.create())
+  static async create(flags: StudyFlags, { terminal }: Pick<Context, 'terminal'>): Promise<Study> {
+    return new Study(flags, await Planner.create({ root: flags.root, terminal }))
   }
 
   /**
    * The runs of one method on one data set, a job for each seed (one for a method that draws nothing).
-   * Of `paper`, the flags and --option, what comes later goes before.
+   * Of `paper`, a preset of the method, the flags and --option, what comes later goes before.
    */
   async runs(paper: Options & { data: string; method: Method }, tests: readonly WantedTest[] = []): Promise<Job[]> {
     const { shots, model, epochs, templates } = this.flags
     const { method, data } = paper
     const learned = method === 'coop' || method === 'cocoop'
     const zeroShot = method === 'zero-shot'
+    // A number of tokens in `paper` is what a protocol is about; words alone are where it begins.
+    const { n_ctx, ctx_init } = paper
     const options: Options = {
       shots,
       ...paper,
+      ...this.#presets.find((one) => one.method === method),
+      ...(n_ctx === undefined ? {} : { n_ctx, ctx_init }),
       ...(model === undefined || paper.model !== undefined ? {} : { model }),
       ...(learned && epochs !== undefined ? { epochs } : {}),
       ...(zeroShot ? { templates: templates.length > 0 ? templates : await this.#ownTemplates(data) } : {}),

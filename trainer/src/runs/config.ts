@@ -13,6 +13,8 @@ const Config = z.object({
   options: z.record(z.string(), z.unknown()),
   data: z.object({ name: z.string(), n_train: z.number(), n_cls: z.number(), fingerprint: z.string() }),
   model: z.object({ id: z.string(), sha256: z.string() }),
+  /** Whether several processes train it: their checkpoints are of views that none of them has seen all of. */
+  shared: z.boolean().optional(),
 })
 /** config.json: enough to repeat the run by `--config`. */
 export type Config = z.infer<typeof Config>
@@ -61,6 +63,13 @@ export function compare(run: RunFolder, stored: Config, now: Config, { terminal 
   }
   if (stored.model.sha256 !== now.model.sha256) {
     throw new TrainError('model_mismatch', `the model ${now.model.id} is not the one that ${run.path} was started with`)
+  }
+  if ((stored.shared ?? false) !== (now.shared ?? false)) {
+    throw new TrainError(
+      'usage',
+      `${run.path} was started by ${stored.shared ? 'several processes' : 'one process'}`,
+      stored.shared ? 'Go on with several (docs/distributed.md).' : 'Go on with one: unset WORLD_SIZE.',
+    )
   }
   if (stored.version !== now.version) {
     terminal.warn(

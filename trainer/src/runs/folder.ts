@@ -94,6 +94,11 @@ export class RunFolder implements Disposable {
     return states.reverse().map((name) => ({ step: Number(name.slice(5, -6)), path: this.file(`checkpoints/${name}`) }))
   }
 
+  /** Removes the states after `step`. */
+  async forgetCheckpoints(step: number): Promise<void> {
+    for (const later of await this.checkpoints()) if (later.step > step) await rm(later.path, { force: true })
+  }
+
   /** Forgets the metrics after `step`, which the resumed run writes again. Returns the loss in the last line that stays, or NaN. */
   async trimMetrics(step: number): Promise<number> {
     if (!existsSync(this.file('metrics.jsonl'))) return Number.NaN

@@ -3,8 +3,9 @@
  * continuing from a state gives the same bits as never having stopped.
  */
 import { readFile } from 'node:fs/promises'
-import type { Progress, Trainer } from 'cocoop/node'
+import { messageOf, type Progress, type Trainer } from 'cocoop/node'
 import type { Context } from '../command.ts'
+import { claimOf } from '../distributed/claim.ts'
 import { codeOf, TrainError } from '../errors.ts'
 import type { RunFolder } from './folder.ts'
 import type { Work } from './method.ts'
@@ -16,12 +17,19 @@ export interface Learned {
   images: number
 }
 
-/** Runs the epochs that are left; saves the state after each, and when stopped. */
-export async function learn(trainer: Trainer, work: Pick<Work, 'run' | 'log' | 'context'>): Promise<Learned> {
-  const { run, log, context } = work
+/** Stops that the run can go on after: the state is saved where they met it. */
+const STOPS: ReadonlySet<string> = new Set(['cancelled', 'rank_lost'])
+
+/**
+ * Runs the epochs that are left, with the other ranks where there are any; saves the state after each, and when stopped.
+ * @throws TrainError `cancelled`, `rank_lost`, `diverged` with the checkpoint that was saved
+ */
+export async function learn(trainer: Trainer, work: Work): Promise<Learned> {
+  const { run, log, context, leader } = work
   const { terminal, signal } = context
   const { epochs, batches } = trainer.plan
   let { step, loss } = await restore(trainer, run, context)
+  await leader?.begin(work.options, claimOf(work.options, work.data.classnames, work.config), trainer.state(), signal)
   log.start(trainer.plan, step)
   const started = performance.now()
   let images = 0
@@ -41,7 +49,8 @@ export async function learn(trainer: Trainer, work: Pick<Work, 'run' | 'log' | '
   }
   while (step < epochs * batches) {
     try {
-      const report = await trainer.epoch(onProgress, { signal: AbortSignal.any([signal, stop.signal]) })
+      const any = { signal: AbortSignal.any([signal, stop.signal]) }
+      const report = await (leader?.epoch(trainer, onProgress, any) ?? trainer.epoch(onProgress, any))
       if (failure !== undefined) throw failure
       step = report.epoch * batches
       loss = report.loss
@@ -50,12 +59,15 @@ export async function learn(trainer: Trainer, work: Pick<Work, 'run' | 'log' | '
       log.saved(await run.saveCheckpoint(step, trainer.state()))
     } catch (cause) {
       if (failure !== undefined) throw failure
-      if (codeOf(cause) !== 'cancelled') throw cause
+      const code = codeOf(cause)
+      if (code === 'diverged') throw await diverged(cause, trainer, work)
+      if (!STOPS.has(code)) throw cause
       await run.saveCheckpoint(step, trainer.state())
       terminal.clear()
+      const why = cause instanceof TrainError ? `${cause.message}; ` : ''
       throw new TrainError(
-        'cancelled',
-        `stopped after ${step} of ${epochs * batches} steps; nothing is lost`,
+        code,
+        `${why}stopped after ${step} of ${epochs * batches} steps; nothing is lost`,
         resumeHint(run),
         { cause },
       )
@@ -64,6 +76,21 @@ export async function learn(trainer: Trainer, work: Pick<Work, 'run' | 'log' | '
   const seconds = (performance.now() - started) / 1000
   log.learned(images, seconds)
   return { loss, steps: step, seconds, images }
+}
+
+/** Saves the last good state, at which the engine stands now, and says where it is; later ones are part of what went wrong. */
+async function diverged(cause: unknown, trainer: Trainer, { run, options, context }: Work): Promise<TrainError> {
+  const { epoch, batch } = trainer.position
+  const step = epoch * trainer.plan.batches + batch
+  await run.forgetCheckpoints(step)
+  const path = await run.saveCheckpoint(step, trainer.state())
+  context.terminal.clear()
+  return new TrainError(
+    'diverged',
+    `${messageOf(cause)}; the last good state, after step ${step}, is ${path}`,
+    `Start a new run with a lower --lr (it was ${options.lr}) or more --warmup-epochs (${options.warmup_epochs}).`,
+    { cause },
+  )
 }
 
 /** Continues from the newest readable state, and from the start where there is none. */

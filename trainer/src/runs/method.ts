@@ -2,6 +2,7 @@
 import type { NativeEngine, NativeModel } from 'cocoop/node'
 import type { Context } from '../command.ts'
 import type { Dataset } from '../datasets/dataset.ts'
+import type { Leader } from '../distributed/leader.ts'
 import type { FeatureCache } from '../feature-cache.ts'
 import type { ReadOptions } from '../images.ts'
 import type { RunLog } from '../logs/run-log.ts'
@@ -25,6 +26,8 @@ export interface Work {
   context: Context
   reading: ReadOptions
   log: RunLog
+  /** Where other processes train along. */
+  leader?: Leader | undefined
 }
 
 /** What there was to do, in figures. */

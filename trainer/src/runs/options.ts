@@ -30,7 +30,7 @@ export const SOURCE = {
 const positive = z.number().int().min(1)
 const share = z.number().min(0)
 
-export const METHODS = ['zero-shot', 'coop', 'cocoop'] as const
+export const METHODS = ['zero-shot', 'linear-probe', 'coop', 'cocoop'] as const
 
 export const TRAIN = z.object({
   ...SOURCE,
@@ -80,6 +80,11 @@ export const TRAIN = z.object({
     description:
       'zero-shot: named set of templates, file with one on each line, or text with {} (default "a photo of a {}.")',
   }),
+  probe_c: z
+    .number()
+    .positive()
+    .optional()
+    .meta({ description: 'linear-probe: inverse strength of its regularisation (default: searched on the val split)' }),
   allow_fewer: z
     .boolean()
     .default(false)
@@ -115,6 +120,13 @@ export type TrainOptions = Omit<
   print_freq: number
 }
 
+/** @throws TrainError `usage` where no data set is named */
+export function requireData({ data }: TrainFlags): string {
+  if (data === undefined)
+    throw new TrainError('usage', '--data is missing', '`cocoop-train dataset list` names the data sets.')
+  return data
+}
+
 /**
  * Fills in the defaults that depend on the method.
  * @param dataset the data set's name
@@ -127,6 +139,8 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
   const zeroShot = flags.method === 'zero-shot'
   if (flags.templates.length > 0 && !zeroShot)
     throw excludes('--templates', `--method ${flags.method}`, 'Learned prompts start from --ctx-init.')
+  if (flags.probe_c !== undefined && flags.method !== 'linear-probe')
+    throw excludes('--probe-c', `--method ${flags.method}`, 'It is the strength of a linear probe.')
   if (cocoop && flags.csc) throw excludes('--csc', '--method cocoop', 'Class-specific context is a choice of coop.')
   if (cocoop && flags.class_token_position !== 'end') {
     throw excludes(
@@ -158,6 +172,16 @@ export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: 
     print_freq: flags.print_freq ?? (cocoop ? 20 : 5),
     name: flags.name ?? bundleName(`${dataset}-${flags.method}`),
   }
+}
+
+/** Whether what a run makes serves its own classes only. */
+export function isBound({ method, csc }: Pick<TrainFlags, 'method' | 'csc'>): boolean {
+  return csc || method === 'linear-probe'
+}
+
+/** On which classes of its data set a run is tested: after base ones also on the new ones, where it can serve them. */
+export function testedClasses(options: Pick<TrainFlags, 'method' | 'classes' | 'csc'>): TrainFlags['classes'][] {
+  return options.classes === 'base' && !isBound(options) ? ['base', 'new'] : [options.classes]
 }
 
 /** What the engine wants to know of them. */

@@ -2,12 +2,12 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { EngineModel } from 'cocoop/node'
+import { type EngineModel, linearProbeProbs } from 'cocoop/node'
 import type { Context } from '../command.ts'
 import { TrainError } from '../errors.ts'
 import { evaluateBundle, type Tested, testProbabilities } from '../evaluate.ts'
 import type { Embedded } from '../images.ts'
-import { type Probe, probabilities, readProbe } from './probe-file.ts'
+import { type Probe, readProbe } from './probe-file.ts'
 
 export interface Predictor {
   /** Whether it takes image features L2-normalised, or as they leave the tower. */
@@ -32,7 +32,7 @@ export function probePredictor(probe: Probe): Predictor {
         const message = `the linear probe knows ${probe.classnames.length} classes ("${probe.classnames[0]}", ...), not the ${data.classnames.length} of these images ("${data.classnames[0]}", ...)`
         throw new TrainError('class_mismatch', message, 'A linear probe serves the classes it was trained on only.')
       }
-      return testProbabilities(probabilities(probe, data.features), data)
+      return testProbabilities(await linearProbeProbs(probe, data.features), data)
     },
   }
 }

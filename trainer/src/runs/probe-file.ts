@@ -1,8 +1,8 @@
 /** probe.safetensors: what a linear probe learned. Tensors `weight` (n_cls, embed_dim) and `bias` (n_cls), f32; the rest is metadata. */
 import { readFile } from 'node:fs/promises'
+import type { LinearProbe } from 'cocoop/node'
 import { z } from 'zod'
 import { TrainError } from '../errors.ts'
-import { argmax } from '../metrics.ts'
 
 const About = z.object({
   classnames: z.array(z.string()).min(1),
@@ -13,11 +13,8 @@ const About = z.object({
   metrics: z.record(z.string(), z.unknown()),
 })
 
-/** A linear classifier over image features as they leave the tower. */
-export interface Probe extends z.infer<typeof About> {
-  weight: Float32Array
-  bias: Float32Array
-}
+/** A linear classifier of image features as they leave the tower. */
+export type Probe = z.infer<typeof About> & LinearProbe
 
 /** The file's bytes: the same for the same probe. */
 export function formatProbe({ weight, bias, ...about }: Probe): Buffer {
@@ -64,27 +61,4 @@ export async function readProbe(path: string): Promise<Probe> {
       'Train it again.',
     )
   }
-}
-
-/** Softmax of the probe's logits (n, n_cls) on features (n, embed_dim) as they leave the tower. */
-export function probabilities({ weight, bias }: Probe, features: Float32Array): Float32Array {
-  const n_cls = bias.length
-  const width = weight.length / n_cls
-  const probs = new Float32Array((features.length / width) * n_cls)
-  for (let i = 0; i * width < features.length; i++) {
-    const row = probs.subarray(i * n_cls, (i + 1) * n_cls)
-    for (let label = 0; label < n_cls; label++) {
-      let logit = bias[label] ?? 0
-      for (let j = 0; j < width; j++) logit += (weight[label * width + j] ?? 0) * (features[i * width + j] ?? 0)
-      row[label] = logit
-    }
-    const largest = row[argmax(row)] ?? 0
-    let sum = 0
-    for (let label = 0; label < n_cls; label++) {
-      row[label] = Math.exp((row[label] ?? 0) - largest)
-      sum += row[label] ?? 0
-    }
-    for (let label = 0; label < n_cls; label++) row[label] = (row[label] ?? 0) / sum
-  }
-  return probs
 }

@@ -6,10 +6,11 @@ import { type TrainOptions, trainSpec } from './options.ts'
 import { bundlePredictor } from './predictor.ts'
 
 export const prompts: Method = async (work) => {
-  const { model, options, config, data, context, reading } = work
+  const { model, options, config, data, context, reading, leader } = work
   const spec = trainSpec(options, data.classnames)
   const started = performance.now()
-  const views = viewsBefore(options, data.images.length)
+  // Ranks share the images of a batch, so that each encodes its own when it comes to them.
+  const views = leader === undefined ? viewsBefore(options, data.images.length) : 0
   const features = views > 0 ? await viewFeatures(work, data.images, { ...options, views }, reading) : undefined
   const images = features === undefined ? data.images : []
   const trainer = await model.trainer(spec, images, Uint32Array.from(data.labels), { ...context, features })

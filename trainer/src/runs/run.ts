@@ -9,6 +9,8 @@ import type { Dataset } from '../datasets/dataset.ts'
 import { openDataset } from '../datasets/open.ts'
 import { preflight } from '../datasets/preflight.ts'
 import type { PromptLength } from '../datasets/problems.ts'
+import { needsLearning } from '../distributed/claim.ts'
+import type { Leader } from '../distributed/leader.ts'
 import { codeOf, TrainError } from '../errors.ts'
 import { type Figures, harmonic } from '../evaluate.ts'
 import { FeatureCache } from '../feature-cache.ts'
@@ -23,8 +25,9 @@ import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
+import { linearProbe } from './linear-probe.ts'
 import type { Method, Outcome, Work } from './method.ts'
-import { resolve, type TrainFlags, type TrainOptions } from './options.ts'
+import { requireData, resolve, type TrainFlags, type TrainOptions, testedClasses } from './options.ts'
 import { prompts } from './prompts.ts'
 import { finishedRun, type RunResult } from './result.ts'
 import { test } from './test.ts'
@@ -32,15 +35,16 @@ import { zeroShot } from './zero-shot.ts'
 
 const METHODS: Record<TrainOptions['method'], Method> = {
   'zero-shot': zeroShot,
+  'linear-probe': linearProbe,
   coop: prompts,
   cocoop: prompts,
 }
 
 /**
- * Does what `flags` say, or goes on with the run that they name.
+ * Does what `flags` say, or goes on with the run that they name; as rank 0 with the others that `leader` knows.
  * @throws TrainError `exists`, `locked`, `not_found`, `cancelled` (with what to type to go on), `no_space`, and the words of bad data.
  */
-export async function runTraining(flags: TrainFlags, context: Context): Promise<RunResult> {
+export async function runTraining(flags: TrainFlags, context: Context, leader?: Leader): Promise<RunResult> {
   const { terminal, signal } = context
   const folder =
     flags.out ?? defaultFolder(flags, (await openDataset(requireData(flags), { root: flags.root, terminal })).name)
@@ -60,6 +64,7 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
     const dataset = await openDataset(stored?.options.data ?? requireData(flags), { root, terminal })
     const countTokens = (text: string) => engine.tokenize(text).length
     const options = stored?.options ?? resolve(flags, dataset.name, countTokens)
+    if (leader !== undefined) needsLearning(options.method)
     const opened = await openModel(engine, options.model, { signal })
     using model = opened.model
     checkBackbone(options, opened.id, model.info)
@@ -80,11 +85,12 @@ export async function runTraining(flags: TrainFlags, context: Context): Promise<
         fingerprint: fingerprint(data, data.images),
       },
       model: { id: opened.id, sha256: model.info.sha256 },
+      ...(leader === undefined ? {} : { shared: true }),
     }
     log = openLog(options, run, terminal)
     if (stored === undefined) await run.writeJson('config.json', config)
     else compare(run, stored, config, context)
-    const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading, log }
+    const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading, log, leader }
     log.begin(work)
     return await finish(work, await METHODS[options.method](work))
   } catch (cause) {
@@ -160,16 +166,6 @@ function tested({ dataset, options, context }: Work): Classes[] {
     return []
   }
   return testedClasses(options)
-}
-
-function testedClasses({ classes, csc }: TrainOptions): Classes[] {
-  return classes === 'base' && !csc ? ['base', 'new'] : [classes]
-}
-
-function requireData({ data }: TrainFlags): string {
-  if (data === undefined)
-    throw new TrainError('usage', '--data is missing', '`cocoop-train dataset list` names the data sets.')
-  return data
 }
 
 function defaultFolder({ method, shots, classes, seed }: TrainFlags, dataset: string): string {

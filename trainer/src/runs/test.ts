@@ -73,7 +73,7 @@ export async function test(
   reading: ReadOptions,
 ): Promise<Figures> {
   const selected = await selectSplit(dataset, 'test', classes)
-  const images = await imageFeatures(encoder, selected, reading)
+  const images = await imageFeatures(encoder, selected, reading, predictor.normalized)
   const tested = await predictor.test(images)
   const path = testPath(folder, dataset.name, classes)
   const about = { data: dataset.name, classes, split: 'test', ...figures(tested) } as const

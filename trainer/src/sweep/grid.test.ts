@@ -77,9 +77,14 @@ test('jobs have the tests of the run and those that are asked for, each once', a
     'emoji-backdrops:all',
     'emoji-kinds:base',
   ])
-  // Class-specific context serves its own classes only.
+  // Class-specific context and linear probes serve their own classes only; those of a variant are the same.
   expect(await tests({ method: ['coop'], csc: [true], classes: ['base'] }, ['emoji-backdrops'])).toEqual([
     'emoji-kinds:base',
+  ])
+  const probe = { data: ['emoji-backdrops'], method: ['linear-probe'] }
+  expect(await tests(probe, ['emoji-kinds', 'emoji-backdrops-dark'])).toEqual([
+    'emoji-backdrops:all',
+    'emoji-backdrops-dark:all',
   ])
 })
 

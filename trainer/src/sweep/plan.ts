@@ -3,17 +3,17 @@ import { existsSync } from 'node:fs'
 import { resolve as resolvePath } from 'node:path'
 import { nativeEngine } from 'cocoop/node'
 import type { Dataset } from '../datasets/dataset.ts'
-import { openDataset } from '../datasets/open.ts'
+import { type OpenOptions, openDataset } from '../datasets/open.ts'
 import { TrainError } from '../errors.ts'
 import { type Flag, flagsOf, nearest } from '../flags.ts'
 import { LOGS } from '../logs/flags.ts'
 import { locateModel } from '../models.ts'
 import { sources } from '../presets/sources.ts'
-import { resolve, TRAIN, type TrainFlags } from '../runs/options.ts'
+import { isBound, resolve, TRAIN, type TrainFlags, testedClasses } from '../runs/options.ts'
 import { type Classes, selectClasses } from '../select.ts'
 import { type Job, jobName, type Options, type Test } from './job.ts'
 
-/** What names one run, how it is told of, and where data lie (COCOOP_ROOT says it to all jobs): no axis of a grid. */
+/** What names one run, how it is told of, and where the papers' data lie: no axis of a grid. */
 const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache', 'root', ...Object.keys(LOGS)]
 
 /** The options of a run that a grid may vary, as flags. */
@@ -22,15 +22,12 @@ export const OPTIONS: readonly Flag[] = flagsOf(TRAIN).filter(({ key }) => !NOT_
 /** Options that a method does not look at: they make no other job of it. */
 const PROMPT = ['n_ctx', 'ctx_init', 'csc', 'class_token_position', 'meta_net_reduction']
 const LEARNING = ['epochs', 'batch_size', 'lr', 'momentum', 'weight_decay', 'warmup_epochs', 'warmup_lr']
-const IGNORED: Record<string, readonly string[]> = {
+const IGNORED: Record<TrainFlags['method'], readonly string[]> = {
   'zero-shot': ['preset', 'shots', 'seed', 'allow_fewer', 'probe_c', 'augment', 'views', ...PROMPT, ...LEARNING],
   'linear-probe': ['preset', 'templates', 'augment', 'views', ...PROMPT, ...LEARNING],
   coop: ['templates', 'probe_c', 'meta_net_reduction'],
   cocoop: ['templates', 'probe_c'],
 }
-
-/** Methods whose result serves no other classes than those it was made for. */
-export const BOUND: readonly string[] = ['linear-probe']
 
 /** A test as it is asked for; without `data` the set that the run learns from. */
 export interface WantedTest {
@@ -38,18 +35,23 @@ export interface WantedTest {
   classes: Classes
 }
 
+/** Where data sets are found, and who is told of it. */
+export type DataPlace = Pick<OpenOptions, 'root' | 'terminal'>
+
 /** Makes jobs; what it opened once it keeps. */
 export class Planner {
   readonly #countTokens: (text: string) => number
+  readonly #data: DataPlace
   readonly #opened = new Map<string, Promise<{ data: string; dataset: string; set: Dataset }>>()
 
-  private constructor(countTokens: (text: string) => number) {
+  private constructor(countTokens: (text: string) => number, data: DataPlace) {
     this.#countTokens = countTokens
+    this.#data = data
   }
 
-  static async create(): Promise<Planner> {
+  static async create(data: DataPlace = {}): Promise<Planner> {
     const engine = await nativeEngine()
-    return new Planner((text) => engine.tokenize(text).length)
+    return new Planner((text) => engine.tokenize(text).length, data)
   }
 
   /** The name of the data set that `target` names. */
@@ -68,7 +70,7 @@ export class Planner {
    */
   async job(options: Options, more: readonly WantedTest[] = []): Promise<Job> {
     const method = options.method ?? named(options).method ?? 'cocoop'
-    const ignored = IGNORED[method] ?? []
+    const ignored = IGNORED[method]
     const asked = without({ ...options, method }, ignored)
     const { data: target, ...given }: Options = { ...named(asked), ...asked }
     if (target === undefined) throw new TrainError('usage', '--data is missing')
@@ -82,13 +84,11 @@ export class Planner {
       return JSON.stringify(value) !== JSON.stringify(defaults[key as keyof typeof defaults])
     })
     const said: Options = { data, method, ...core, ...Object.fromEntries(other) }
-    const bound = all.csc || BOUND.includes(method)
-    const halves: Classes[] = all.classes === 'base' && !bound ? ['base', 'new'] : [all.classes]
-    const own: WantedTest[] = set.test.length === 0 ? [] : halves.map((classes) => ({ classes }))
-    const classnames = bound ? await this.#classnames(target, all.classes) : undefined
+    const own: WantedTest[] = set.test.length === 0 ? [] : testedClasses(all).map((classes) => ({ classes }))
+    const classnames = isBound(all) ? await this.#classnames(target, all.classes) : undefined
     return {
       name: jobName(dataset, said),
-      options: said,
+      options: { ...said, ...this.#root() },
       tests: await this.#tests([...own, ...more], target, classnames),
       epochs: ignored.includes('epochs') ? 0 : resolved.epochs,
     }
@@ -117,6 +117,11 @@ export class Planner {
     return (await selectClasses((await this.#open(target)).set, classes)).join('\n')
   }
 
+  /** It is no part of a job's name: the images are what counts, not where they lie. */
+  #root(): Pick<Options, 'root'> {
+    return this.#data.root === undefined ? {} : { root: resolvePath(this.#data.root) }
+  }
+
   #resolve(flags: TrainFlags, dataset: string) {
     return resolve(flags, dataset, this.#countTokens)
   }
@@ -124,7 +129,7 @@ export class Planner {
   #open(target: string) {
     const known = this.#opened.get(target)
     if (known !== undefined) return known
-    const opened = openDataset(target).then((set) => {
+    const opened = openDataset(target, this.#data).then((set) => {
       // A path holds wherever the job is run; a name is one everywhere.
       const data = target !== set.name && existsSync(target) ? resolvePath(target) : target
       return { data, dataset: set.name, set }

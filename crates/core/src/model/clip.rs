@@ -111,19 +111,7 @@ impl<O: Ops> Clip<O> {
     /// # Panics
     /// If the source gives another number of rows than it was asked for: a fault of its own.
     pub fn tokens(&self, ids: &BTreeSet<u32>) -> Result<TokenTable> {
-        require(self.config.text.layers, TOKEN_TABLE)?;
-        let (source, width) = (self.source(), self.config.text.width);
-        let known = loaded(&self.token_ids, || {
-            let known = source.token_ids()?;
-            match &known {
-                Some(ids) if ids.len() != self.tokens || !ids.is_sorted_by(|a, b| a < b) => {
-                    let why =
-                        "the token table's ids do not ascend, or are not one for each row".into();
-                    Err(Error::Model { why })
-                }
-                _ => Ok(known),
-            }
-        })?;
+        let (known, source, width) = (self.ids()?, self.source(), self.config.text.width);
         let row = |id: &u32| match known {
             Some(known) => known.binary_search(id).ok(),
             None => (*id as usize).lt(&self.tokens).then_some(*id as usize),
@@ -137,6 +125,34 @@ impl<O: Ops> Clip<O> {
             }
         }
         TokenTable::some(ids.iter().copied().collect(), rows, width)
+    }
+
+    /// The embeddings of all tokens that the model knows, read now.
+    /// # Errors
+    /// As [`Self::tokens`].
+    pub fn known_tokens(&self) -> Result<TokenTable> {
+        let ids = match self.ids()? {
+            Some(ids) => ids.clone(),
+            None => (0..self.tokens as u32).collect(),
+        };
+        let (rows, width) = ((0..self.tokens).collect(), self.config.text.width);
+        TokenTable::some(ids, self.source().token_rows(&rows, width)?, width)
+    }
+
+    /// The ids of a sparse token table's rows; nothing if the table is whole.
+    fn ids(&self) -> Result<&Option<Vec<u32>>> {
+        require(self.config.text.layers, TOKEN_TABLE)?;
+        loaded(&self.token_ids, || {
+            let known = self.source().token_ids()?;
+            match &known {
+                Some(ids) if ids.len() != self.tokens || !ids.is_sorted_by(|a, b| a < b) => {
+                    let why =
+                        "the token table's ids do not ascend, or are not one for each row".into();
+                    Err(Error::Model { why })
+                }
+                _ => Ok(known),
+            }
+        })
     }
 
     /// SHA-256 of the weights' file, in hexadecimal: what a bundle names its model by.

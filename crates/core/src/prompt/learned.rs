@@ -193,12 +193,11 @@ pub fn text_features<O: Ops>(
     let mut learned =
         Learned::<O>::new(learner, classnames, position, context_length, Sharing::Trie)?;
     let read;
-    let tokens = match tokens {
-        Some(tokens) => tokens,
-        None => {
-            read = clip.tokens(&learned.token_ids())?;
-            &read
-        }
+    let tokens = if let Some(tokens) = tokens {
+        tokens
+    } else {
+        read = clip.tokens(&learned.token_ids())?;
+        &read
     };
     assert!(!learned.conditional());
     learned.encode(clip, tokens, &mut Workspace::inference(), &[])?;

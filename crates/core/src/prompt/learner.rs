@@ -93,6 +93,11 @@ impl Learner {
         tensors
     }
 
+    /// The values of all tensors, one after the other in the order of [`Self::tensors`].
+    pub fn values(&self) -> Vec<f32> {
+        self.tensors().into_iter().flat_map(|(.., values)| values).copied().collect()
+    }
+
     /// How many numbers are learned.
     pub fn parameters(&self) -> usize {
         self.tensors().iter().map(|(.., values)| values.len()).sum()

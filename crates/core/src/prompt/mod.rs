@@ -1,6 +1,7 @@
 //! Prompts: class names become symbols, symbols a trie, a trie the rows of a batch; learned vectors and their
 //! gradients. CLIP, CoOp and CoCoOp differ only here.
 
+pub mod interpret;
 pub mod learned;
 pub mod learner;
 pub mod plan;

@@ -11,3 +11,4 @@ pub mod spec;
 pub mod state;
 pub mod step;
 pub mod views;
+pub mod watch;

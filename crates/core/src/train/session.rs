@@ -7,14 +7,14 @@ use super::spec::{Method, TrainSpec};
 use super::state::{Position, State};
 use super::step::{self, Step};
 use super::views::{Source, VIEWS_AT_A_TIME};
-use crate::bundle::{self, Bundle, Metadata, ModelId, Prompt, f32_bytes};
-use crate::classifier::with_probe;
+use crate::bundle::{self, Metadata, ModelId, Prompt, f32_bytes};
+use crate::classifier::learned_bundle;
 use crate::input::tokenizer;
 use crate::model::block::Workspace;
 use crate::model::clip::Clip;
 use crate::model::text::TokenTable;
 use crate::ops::{Cpu, Ops};
-use crate::prompt::learned::{Learned, text_features};
+use crate::prompt::learned::Learned;
 use crate::prompt::learner::{Learner, MetaNet};
 use crate::prompt::trie::Sharing;
 use crate::random::{Purpose, Random};
@@ -36,6 +36,8 @@ pub struct Session<O: Ops = Cpu> {
     position: Position,
     work: Workspace<O>,
     ready: Ready,
+    /// The learner, the velocity and the position of the latest step that began with a good smoothed loss.
+    good: Option<(Learner, Learner, Position)>,
     fingerprint: String,
 }
 
@@ -196,6 +198,7 @@ impl<O: Ops> Session<O> {
             work: Workspace::training(clip.config.text.layers),
             position: Position::default(),
             ready: Ready::default(),
+            good: None,
             clip,
             spec,
             source,
@@ -255,16 +258,11 @@ impl<O: Ops> Session<O> {
         world: usize,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Part> {
-        let refuse = |name: &str, limit: usize, got: usize| {
-            let (name, expected) = (name.into(), format!("below {limit}"));
-            Err(Error::Option { name, expected, got: got.to_string() })
-        };
         if rank >= world {
-            return refuse("rank", world, rank);
+            let (name, expected) = ("rank".into(), format!("below {world}"));
+            return Err(Error::Option { name, expected, got: rank.to_string() });
         }
-        if self.position.epoch >= self.spec.epochs {
-            return refuse("epoch", self.spec.epochs, self.position.epoch);
-        }
+        self.check_epoch()?;
         if cancelled() {
             return Err(Error::Cancelled);
         }
@@ -323,17 +321,37 @@ impl<O: Ops> Session<O> {
 
     /// One optimiser step with `whole`, the sum over all ranks of [`Self::part`], of which each rank takes it.
     /// # Errors
-    /// [`Error::Diverged`] if the loss or what would be learned is not finite: then nothing has changed;
-    /// [`Error::Option`] when all epochs are done.
+    /// [`Error::Diverged`] if the loss, or what would be learned, is not finite, or if the loss explodes
+    /// ([`super::watch::Watch::exploded`]): then the run stands where its loss was last seen to be good, if it was since it was opened,
+    /// else before the step. [`Error::Option`] when all epochs are done.
     pub fn apply(&mut self, whole: &Part) -> Result<Applied> {
-        let (batches, batch_size) = (self.batches(), self.batch_size());
-        let Position { epoch, batch, .. } = self.position;
+        self.check_epoch()?;
+        let (batches, batch_size, n_cls) =
+            (self.batches(), self.batch_size(), self.learned.n_cls());
+        let Position { epoch, batch, watch, .. } = self.position;
         let lr = self.spec.schedule().lr(epoch);
-        if !whole.loss.is_finite() {
-            return Err(Error::Diverged { loss: whole.loss, epoch: epoch + 1, batch: batch + 1 });
+        let watch = watch.after(whole.loss, batch_size);
+        let (learner, velocity) = (&mut self.learned.learner, &self.sgd.velocity);
+        if watch.good(n_cls) {
+            self.good = Some((learner.clone(), velocity.clone(), self.position));
         }
-        self.sgd.step(&mut self.learned.learner, &whole.gradient, lr);
+        let why = if !whole.loss.is_finite() {
+            Some(format!("the loss is {}", whole.loss))
+        } else if let Some(why) = watch.exploded(n_cls, batch_size) {
+            Some(why)
+        } else if let Err(name) = self.sgd.step(learner, &whole.gradient, lr) {
+            Some(format!("`{name}` would hold NaN or infinity, at a loss of {}", whole.loss))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            if let Some((learner, velocity, position)) = self.good.take() {
+                self.stand(learner, velocity, position);
+            }
+            return Err(Error::Diverged { why, epoch: epoch + 1, batch: batch + 1 });
+        }
         self.position.batch += 1;
+        self.position.watch = watch;
         self.position.loss_sum += f64::from(whole.loss) * batch_size as f64;
         self.position.correct += whole.correct;
         let progress = Progress {
@@ -344,21 +362,61 @@ impl<O: Ops> Session<O> {
             correct: whole.correct,
             images: batch_size,
         };
-        if self.position.batch < batches {
-            return Ok(Applied { progress, report: None });
+        let mut report = None;
+        if self.position.batch == batches {
+            let images = batches * batch_size;
+            let Position { loss_sum, correct, .. } = self.position;
+            self.position = Position { epoch: epoch + 1, watch, ..Position::default() };
+            report = Some(EpochReport {
+                epoch: epoch + 1,
+                loss: loss_sum / images as f64,
+                accuracy: correct as f64 / images as f64,
+                lr,
+                images,
+                done: epoch + 1 == self.spec.epochs,
+            });
         }
-        let images = batches * batch_size;
-        let Position { loss_sum, correct, .. } = self.position;
-        self.position = Position { epoch: epoch + 1, ..Position::default() };
-        let report = EpochReport {
-            epoch: epoch + 1,
-            loss: loss_sum / images as f64,
-            accuracy: correct as f64 / images as f64,
-            lr,
-            images,
-            done: epoch + 1 == self.spec.epochs,
-        };
-        Ok(Applied { progress, report: Some(report) })
+        Ok(Applied { progress, report })
+    }
+
+    /// `values`, the tensors of a gradient one after the other ([`Learner::values`]), as a gradient.
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn gradient(&self, values: &[f32]) -> Result<Learner> {
+        let mut gradient = self.learned.learner.zeros();
+        let expected = gradient.parameters();
+        if values.len() != expected {
+            let (expected, got) = (vec![expected], vec![values.len()]);
+            return Err(Error::Shape { name: "gradient".into(), expected, got });
+        }
+        let mut rest = values;
+        for tensor in gradient.tensors_mut() {
+            let (values, behind) = rest.split_at(tensor.len());
+            tensor.copy_from_slice(values);
+            rest = behind;
+        }
+        Ok(gradient)
+    }
+
+    /// Where the run stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    fn check_epoch(&self) -> Result<()> {
+        if self.position.epoch < self.spec.epochs {
+            return Ok(());
+        }
+        let expected = format!("one of {} epochs", self.spec.epochs);
+        let got = (self.position.epoch + 1).to_string();
+        Err(Error::Option { name: "epoch".into(), expected, got })
+    }
+
+    fn stand(&mut self, learner: Learner, velocity: Learner, position: Position) {
+        self.learned.learner = learner;
+        self.sgd.velocity = velocity;
+        self.position = position;
+        self.ready = Ready::default();
     }
 
     /// A checkpoint.
@@ -382,16 +440,14 @@ impl<O: Ops> Session<O> {
                 why: format!("it stands at epoch {}, batch {}", position.epoch, position.batch),
             });
         }
-        self.learned.learner = learner;
-        self.sgd.velocity = velocity;
-        self.position = position;
-        self.ready = Ready::default();
+        self.stand(learner, velocity, position);
+        self.good = None;
         Ok(())
     }
 
     /// The bundle of what is learned so far.
     /// # Errors
-    /// Of [`with_probe`]; never for a run that has not diverged.
+    /// Of [`learned_bundle`]; never for a run that has not diverged.
     pub fn bundle(&self, about: About) -> Result<Vec<u8>> {
         let (spec, learner, config) = (&self.spec, &self.learned.learner, &self.clip.config);
         let conditional = self.learned.conditional();
@@ -415,16 +471,7 @@ impl<O: Ops> Session<O> {
             training: about.training,
             metrics: about.metrics,
         };
-        let text_features = if conditional {
-            None
-        } else {
-            let (names, position) = (&spec.classnames, spec.class_token_position);
-            let tokens = Some(&self.tokens);
-            Some(text_features(&self.clip, learner.clone(), names, position, tokens)?)
-        };
-        let (learner, tokens) = (Some(learner.clone()), Some(self.tokens.clone()));
-        let bundle = Bundle { metadata, learner, text_features, tokens, probe_logits: Vec::new() };
-        with_probe(&self.clip, bundle)?.write()
+        learned_bundle(&self.clip, metadata, learner.clone())?.write()
     }
 }
 

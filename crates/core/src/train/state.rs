@@ -1,5 +1,6 @@
 //! A checkpoint: what was learned, the optimiser's velocity, the position. One safetensors file.
 
+use super::watch::Watch;
 use crate::bundle::{f32_bytes, serialize};
 use crate::model::weights::{read_header, to_f32};
 use crate::prompt::learner::Learner;
@@ -20,6 +21,8 @@ pub struct Position {
     pub loss_sum: f64,
     /// How many of them were classified right.
     pub correct: usize,
+    /// The losses of the whole run so far.
+    pub watch: Watch,
 }
 
 /// A checkpoint to be written.

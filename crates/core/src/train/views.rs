@@ -33,6 +33,9 @@ pub struct Wanted {
     pub to: usize,
 }
 
+/// Images that cannot be decoded, by their place, and why not.
+pub type Bad = Vec<(usize, Error)>;
+
 /// Features (n, `to - from`, `embed_dim`) of views of encoded images, L2-normalised, as a run with this `seed` and
 /// `augment` sees them; those of images that cannot be decoded are 0, and named with the reason.
 /// `cancelled` is asked between batches.
@@ -43,7 +46,7 @@ pub fn embed<O: Ops>(
     images: &[Vec<u8>],
     wanted: &Wanted,
     cancelled: &dyn Fn() -> bool,
-) -> Result<(Vec<f32>, Vec<(usize, Error)>)> {
+) -> Result<(Vec<f32>, Bad)> {
     let Wanted { augment, seed, first, from, to } = *wanted;
     let Some(views) = to.checked_sub(from).filter(|views| *views > 0) else {
         return Err(Error::Option {
@@ -146,6 +149,8 @@ impl<O: Ops> Source<O> {
     /// to ask for, as none are kept of a view that does not return.
     /// # Errors
     /// [`Error::Cancelled`]; of [`Clip::image`].
+    /// # Panics
+    /// If an image is not one of the source's.
     pub fn of_epoch(
         &mut self,
         clip: &Clip<O>,

@@ -141,7 +141,7 @@ fn train(run: &Run, tensors: &Tensors, sharing: Sharing) -> Trace {
             keep(&mut trace, "grad0", &step.gradient);
         }
         trace.losses.push(step.loss);
-        sgd.step(&mut learned.learner, &step.gradient, lr);
+        sgd.step(&mut learned.learner, &step.gradient, lr).unwrap();
     }
     keep(&mut trace, "final", &learned.learner);
     let moved =

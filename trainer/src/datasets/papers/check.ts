@@ -38,7 +38,7 @@ export async function checkPaper(paper: Paper, root: string): Promise<PaperCheck
   const about = { name, registry, folder, published }
   if (!(await kindOf(folder, 'isDirectory'))) {
     const finding = { message: `${folder} is missing`, hint: (await otherRoot(root, paper)) ?? fromPage(paper) }
-    return { ...about, state: 'absent', findings: [finding] }
+    return { ...about, state: 'absent', findings: [finding, ...(await missingParts(paper, folder))] }
   }
   const findings = [...(await missingImages(paper, folder)), ...(await missingParts(paper, folder))]
   try {

@@ -1,4 +1,5 @@
 /** The papers' sets in their published layouts, whole, without their split files, and misplaced. The expected cuts are CPython 3.11's. */
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -221,6 +222,20 @@ describe('a missing split file', () => {
       })
     }
   })
+})
+
+test.each([
+  ['imagenet', 'imagenet'],
+  ['fgvc_aircraft', 'fgvc_aircraft'],
+  ['eurosat', 'eurosat'],
+])('the path of %s opens the same set, and writes nothing', async (name, folder) => {
+  await writeMiniature(root, name)
+  const byPath = await openPath(join(root, folder))
+  expect(existsSync(join(root, 'eurosat/split_zhou_EuroSAT.json'))).toBe(false)
+  const byName = await open(name)
+  expect(byPath.classnames).toEqual(byName.classnames)
+  for (const split of SPLITS)
+    expect(byPath[split].map(({ source }) => source)).toEqual(byName[split].map(({ source }) => source))
 })
 
 describe('what is misplaced', () => {

@@ -80,7 +80,7 @@ impl Files {
             let [part] = &parts[..] else {
                 return Err(bad("a PyTorch file cannot be one of several".into()));
             };
-            let torch::Torch { script, tensors } = torch::read(&part.bytes)?;
+            let torch::Torch { script, tensors, .. } = torch::read(&part.bytes)?;
             (if script { Format::Torchscript } else { Format::Torch }, tensors)
         } else {
             (Format::Safetensors, shards(&parts, index.as_ref())?)

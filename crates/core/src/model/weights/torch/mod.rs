@@ -4,6 +4,7 @@
 mod pickle;
 #[cfg(all(test, not(target_family = "wasm")))] // they read files
 mod tests;
+pub mod write;
 mod zip;
 
 use super::tensor::Tensor;
@@ -22,6 +23,8 @@ pub struct Torch {
     pub tensors: BTreeMap<String, Tensor>,
     /// Whether it is TorchScript, code and all, as `OpenAI` published its models.
     pub script: bool,
+    /// The epoch that a training checkpoint says it is of.
+    pub epoch: Option<i64>,
 }
 
 /// Whether `file` is what [`read`] reads, or would be after it was saved again.
@@ -34,6 +37,13 @@ pub fn is_torch(file: &[u8]) -> bool {
 /// [`Error::Model`] if it is damaged, or holds anything but tensors in dictionaries and modules.
 pub fn read(file: &Bytes) -> Result<Torch> {
     parse(file).map_err(|why| Error::Model { why: format!("PyTorch file: {why}") })
+}
+
+/// As [`read`], of a training checkpoint.
+/// # Errors
+/// [`Error::Checkpoint`].
+pub fn checkpoint(file: &Bytes) -> Result<Torch> {
+    parse(file).map_err(|why| Error::Checkpoint { why })
 }
 
 fn parse(file: &Bytes) -> std::result::Result<Torch, String> {
@@ -53,7 +63,8 @@ fn parse(file: &Bytes) -> std::result::Result<Torch, String> {
         return Err("big-endian values".into());
     }
     let mut tensors = BTreeMap::new();
-    let views = pickle::tensors(entry("data.pkl")?).map_err(|why| format!("data.pkl: {why}"))?;
+    let pickle::Contents { tensors: views, epoch } =
+        pickle::contents(entry("data.pkl")?).map_err(|why| format!("data.pkl: {why}"))?;
     for (name, view) in views {
         let pickle::Storage { dtype, key, numel } = view.storage;
         let tensor = || {
@@ -74,5 +85,5 @@ fn parse(file: &Bytes) -> std::result::Result<Torch, String> {
         name.strip_prefix(root)
             .is_some_and(|name| name == "constants.pkl" || name.starts_with("code/"))
     });
-    Ok(Torch { tensors, script })
+    Ok(Torch { tensors, script, epoch })
 }

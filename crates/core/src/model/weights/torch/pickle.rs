@@ -1,5 +1,6 @@
 //! The pickle in a `PyTorch` file, read as data: a list of opcodes and of names is known, all others are refused, and
-//! nothing is ever called. A name only says what an object is (an ordered dictionary, a storage, a tensor's view).
+//! nothing is ever called. A name only says what an object is (an ordered dictionary, a storage, a tensor's view), or that
+//! nobody here looks into it (the schedule and the optimiser that a training checkpoint keeps beside the model).
 //! Values refer to each other by number in one list, so nesting costs no stack, neither here nor when it is dropped,
 //! and what a pickle can make of its bytes is bounded by its number of steps.
 
@@ -25,6 +26,8 @@ type Result<T> = std::result::Result<T, String>;
 enum Value<'a> {
     /// None, a number that is no integer.
     Other,
+    /// An object that is passed over, with all that it is given.
+    PassedOver,
     Int(i64),
     Text(&'a str),
     List(Vec<Id>),
@@ -49,6 +52,8 @@ enum Name {
     First,
     /// A class of TorchScript, whose code is in the archive and stays there.
     Module,
+    /// What makes a [`Value::PassedOver`].
+    PassedOver,
 }
 
 /// Values side by side in an entry of the archive.
@@ -70,11 +75,19 @@ pub struct View<'a> {
     pub strides: Vec<usize>,
 }
 
-/// The tensors in a pickle of a `state_dict`, of a checkpoint that holds one, or of a TorchScript module, by the
-/// names of its `state_dict`.
+/// What a pickle holds.
+pub struct Contents<'a> {
+    /// The tensors of a `state_dict`, of a checkpoint that holds one, or of a TorchScript module, by the names of its
+    /// `state_dict`.
+    pub tensors: Vec<(String, View<'a>)>,
+    /// The integer `epoch` of a checkpoint.
+    pub epoch: Option<i64>,
+}
+
+/// Reads a pickle.
 /// # Errors
 /// Says in words what is not allowed or not there.
-pub fn tensors(pickle: &[u8]) -> Result<Vec<(String, View<'_>)>> {
+pub fn contents(pickle: &[u8]) -> Result<Contents<'_>> {
     if pickle.len() > MAX_LEN {
         return Err(format!("{} bytes, the limit is {MAX_LEN}", pickle.len()));
     }
@@ -87,7 +100,8 @@ pub fn tensors(pickle: &[u8]) -> Result<Vec<(String, View<'_>)>> {
         memo: HashMap::new(),
     };
     let root = machine.run().map_err(|why| format!("before byte {}: {why}", machine.at))?;
-    machine.collect(root)
+    let epoch = machine.epoch(root);
+    Ok(Contents { tensors: machine.collect(root)?, epoch })
 }
 
 struct Machine<'a> {
@@ -308,6 +322,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: &[Id]) -> Result<()> {
         match self.top()? {
             Value::List(list) => list.extend(items),
+            Value::PassedOver => {}
             _ => return Err("items for what is no list".into()),
         }
         Ok(())
@@ -319,6 +334,7 @@ impl<'a> Machine<'a> {
             Value::Dict(dict) if rest.is_empty() => {
                 dict.extend(pairs.iter().map(|&[key, value]| (key, value)));
             }
+            Value::PassedOver => {}
             _ => return Err("items for what is no dictionary".into()),
         }
         Ok(())
@@ -377,6 +393,7 @@ impl<'a> Machine<'a> {
                 self.push(Value::Tensor(Box::new(view)));
             }
             (Name::First, &[first, ..]) => self.stack.push(first),
+            (Name::PassedOver, _) => self.push(Value::PassedOver),
             _ => return Err("a call that is not allowed".into()),
         }
         Ok(())
@@ -386,6 +403,7 @@ impl<'a> Machine<'a> {
         let (_arguments, class) = (self.pop()?, self.pop()?);
         match self.value(class) {
             Value::Name(Name::Module) => self.push(Value::Module(None)),
+            Value::Name(Name::PassedOver) => self.push(Value::PassedOver),
             _ => return Err("an object of what is no module".into()),
         }
         Ok(())
@@ -395,7 +413,7 @@ impl<'a> Machine<'a> {
         let state = self.pop()?;
         match self.top()? {
             Value::Module(attributes) => *attributes = Some(state),
-            Value::Dict(_) => {} // an OrderedDict's `_metadata`
+            Value::Dict(_) | Value::PassedOver => {} // a dictionary's: an OrderedDict's `_metadata`
             _ => return Err("a state for what has none".into()),
         }
         Ok(())
@@ -443,6 +461,15 @@ impl<'a> Machine<'a> {
         Ok(found.into_iter().map(view).collect())
     }
 
+    /// The integer `epoch` of a dictionary.
+    fn epoch(&self, root: Id) -> Option<i64> {
+        let Value::Dict(items) = self.value(root) else { return None };
+        items.iter().find_map(|&(key, value)| match (self.value(key), self.value(value)) {
+            (Value::Text("epoch"), Value::Int(epoch)) => Some(*epoch),
+            _ => None,
+        })
+    }
+
     /// The model in a training checkpoint, or `root` itself.
     fn model(&self, root: Id) -> Id {
         let Value::Dict(items) = self.value(root) else { return root };
@@ -482,6 +509,11 @@ fn name(module: &str, leaf: &str) -> Result<Name> {
             _,
         ) => Name::First,
         ("__torch__", ..) => Name::Module,
+        // A schedule is saved with its optimiser, whose state is such a dictionary.
+        ("collections", "defaultdict", _) | ("__builtin__" | "builtins", "dict", _) => {
+            Name::PassedOver
+        }
+        _ if module.starts_with("torch.optim.") => Name::PassedOver,
         _ if module.starts_with("__torch__.") => Name::Module,
         _ => return Err(format!("the name {module}.{leaf} is not allowed")),
     })

@@ -10,15 +10,15 @@ use std::ops::Range;
 /// More than any model's archive has.
 const MAX_ENTRIES: usize = 1 << 16;
 
-const END: &[u8] = b"PK\x05\x06";
+pub(super) const END: &[u8] = b"PK\x05\x06";
 const END_LEN: usize = 22;
 const END_64: &[u8] = b"PK\x06\x06";
 const LOCATOR_64: &[u8] = b"PK\x06\x07";
 const LOCATOR_64_LEN: usize = 20;
-const ENTRY: &[u8] = b"PK\x01\x02";
+pub(super) const ENTRY: &[u8] = b"PK\x01\x02";
 const ENTRY_LEN: usize = 46;
-const LOCAL: &[u8] = b"PK\x03\x04";
-const LOCAL_LEN: usize = 30;
+pub(super) const LOCAL: &[u8] = b"PK\x03\x04";
+pub(super) const LOCAL_LEN: usize = 30;
 /// A field of 16 or 32 bits with this value stands in the ZIP64 record.
 const IN_64: (usize, usize) = (0xffff, 0xffff_ffff);
 /// The extra field of the ZIP64 sizes.
