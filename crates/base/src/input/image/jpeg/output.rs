@@ -1,5 +1,9 @@
 //! Samples to pixels: every channel to full resolution as libjpeg's fancy upsampling has it (jdsample), then colours
 //! (jdcolor). CMYK comes out as Pillow has it, which takes every four-channel file as inverted.
+#![expect(
+    clippy::inline_always,
+    reason = "loops over pixels must be compiled anew inside each instruction set's function"
+)]
 
 use super::super::upsample::double;
 use super::{Color, Component, Frame};
@@ -56,10 +60,6 @@ for_each_isa! {
 
 /// A part of the row at a time, so that the sums are vectors and only their bytes are interleaved one by one.
 #[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "it is compiled anew inside each instruction set's function"
-)]
 fn rgb_row_body(out: &mut [[u8; 3]], y: &[u8], cb: &[u8], cr: &[u8]) {
     const PART: usize = 32;
     let mut parts = out.chunks_exact_mut(PART);
@@ -83,7 +83,6 @@ fn rgb_row_body(out: &mut [[u8; 3]], y: &[u8], cb: &[u8], cr: &[u8]) {
 
 /// In 16 fraction bits, each product rounded as libjpeg's tables are.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "as above")]
 fn to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
     let half = 1 << 15;
