@@ -4,17 +4,17 @@
  * `spread` is the middle half of the ratios of neighbouring runs, over their median. Images are 224x224 PNG files for ours (decoding
  * is in our time), tensors for peers. `npm run bench:peers` once, then `npm run bench -- engine [--json] [--rounds 15] [--only TEXT]`
  */
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
-import { createInterface } from 'node:readline'
 import { parseArgs, promisify } from 'node:util'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { FsStore, nativeEngine, Pack, wasmEngine } from 'cocoop/node'
 import { urls } from 'cocoop-wasm/urls'
 import { alternate, timed, untrainedCoCoOp } from './lib/measure.mjs'
+import { answering } from './lib/peer.mjs'
 import { folder, MODELS } from './peers/where.mjs'
 
 const { values } = parseArgs({
@@ -234,31 +234,10 @@ async function ortText(kind, id, file, threads) {
 }
 
 /** One process for all cases of PyTorch and open_clip; it says how long each run took. */
-function torch(name) {
-  torchPeer ??= startTorch()
-  return { run: () => torchPeer(name) }
-}
-
-function startTorch() {
-  const child = spawn(
-    join(folder, 'venv/bin/python'),
-    [join(import.meta.dirname, 'peers/torch_peer.py'), String(THREADS)],
-    {
-      stdio: ['pipe', 'pipe', 'ignore'],
-    },
-  )
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-  const next = async () => {
-    const { done, value } = await lines.next()
-    if (done) throw new Error('the PyTorch peer ended: npm run bench:peers')
-    return JSON.parse(value)
-  }
-  const versions = next()
-  return async (name) => {
-    await versions
-    child.stdin.write(`${name}\n`)
-    return (await next()).ms
-  }
+async function torch(name) {
+  const peer = join(import.meta.dirname, 'peers/torch_peer.py')
+  torchPeer ??= await answering(join(folder, 'venv/bin/python'), [peer, String(THREADS)])
+  return { run: async () => (await torchPeer(name)).ms }
 }
 
 /** A fresh process: load from disk, first image; its own clock, from the first line after imports to the features. */

@@ -1,12 +1,13 @@
 /**
- * Makes everything that `npm run bench -- engine` compares: models with synthetic weights (fixtures/README.md), their packs and
- * ONNX graphs, and the peers themselves: onnxruntime-web and -node from npm, PyTorch, open_clip and onnxruntime from PyPI.
+ * Makes everything that `npm run bench -- engine` and `train` compare: models with synthetic weights (fixtures/README.md), their
+ * packs and ONNX graphs, photographs, and the peers themselves: onnxruntime-web and -node from npm, PyTorch, torchvision, open_clip
+ * and onnxruntime from PyPI.
  * `npm run bench:peers`: about 10 GB in target/bench (`COCOOP_BENCH_DIR` for another folder); what is there is kept.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { folder, MODELS, PACK_BITS } from './where.mjs'
+import { folder, MODELS, PACK_BITS, PHOTOS } from './where.mjs'
 
 const root = resolve(import.meta.dirname, '../..')
 const CLI = join(root, 'trainer/dist/cli.js')
@@ -23,6 +24,9 @@ step('PyTorch, open_clip and onnxruntime for Python', join(folder, 'venv'), (to)
   if (status !== 0) rmSync(to, { recursive: true, force: true })
   if (status !== 0) throw new Error('the Python peers could not be installed')
 })
+step('photographs', PHOTOS.folder, (to) =>
+  run(python, [join(import.meta.dirname, 'photos.py'), to, String(PHOTOS.count)]),
+)
 for (const [id, name] of Object.entries(MODELS)) {
   const model = join(folder, id)
   step(`${name}, synthetic weights`, model, (to) => example('synthetic_model', name, to))

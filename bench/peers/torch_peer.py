@@ -1,4 +1,4 @@
-"""PyTorch and open_clip as peers of the engine bench. Reads one case's name a line, runs it once, answers {"ms": ...} a line.
+"""PyTorch and open_clip as peers of the engine bench. Reads one case's name a line, as JSON, runs it, answers {"ms": ...} a line.
 
 The plain PyTorch modules are those of the original CLIP: nn.MultiheadAttention blocks over padded prompts of 77 tokens.
 Weights are random: times do not depend on them.
@@ -94,9 +94,8 @@ def make(case):
 torch.set_num_threads(int(sys.argv[1]))
 cases = {}
 with torch.inference_mode():
-    print(json.dumps({"torch": torch.__version__, "open_clip": open_clip.__version__}), flush=True)
     for line in sys.stdin:
-        name = line.strip()
+        name = json.loads(line)
         if name not in cases:
             cases[name] = make(name)
         start = time.perf_counter()

@@ -24,6 +24,24 @@ pub fn map(path: &str) -> Result<Bytes> {
     Ok(Bytes::from_owner(map))
 }
 
+/// Takes the whole pages of a mapped file's bytes out of this process's memory; who reads them again gets them from the file.
+fn forget(bytes: &[u8]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 1 << 16; // a multiple of every page size
+        let first = bytes.as_ptr().addr().next_multiple_of(PAGE);
+        let end = (bytes.as_ptr().addr() + bytes.len()) / PAGE * PAGE;
+        if first < end {
+            let start = bytes.as_ptr().with_addr(first).cast_mut().cast();
+            // SAFETY: the pages lie inside a read-only mapping of a file that `bytes` borrows, so that nothing is lost: the next
+            // read finds the file's bytes again. That it fails is no error: the pages stay.
+            unsafe { libc::madvise(start, end - first, libc::MADV_DONTNEED) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = bytes;
+}
+
 /// A model's files, each with its name.
 /// # Errors
 /// [`Error::Io`].
@@ -32,7 +50,7 @@ pub fn parts(paths: &[String]) -> Result<Vec<Part>> {
         let name = Path::new(path)
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Ok(Part { name, bytes: map(path)? })
+        Ok(Part { name, bytes: map(path)?, forget })
     };
     paths.iter().map(part).collect()
 }

@@ -128,6 +128,10 @@ pub trait Sink {
     fn start(&mut self, head: &Head) -> Window;
     /// The next row of the image, all of its columns, from the top.
     fn row(&mut self, row: &[u8]);
+    /// Whether nothing behind the window matters, not even that the file is whole: decoders may then stop there.
+    fn may_stop(&self) -> bool {
+        false
+    }
 }
 
 /// A decoded image.

@@ -5,6 +5,7 @@
 //! rows of sums that it belongs to.
 
 use super::image::{Head, Image, Mode, Window, mul_div_255};
+use crate::kernels::for_each_isa;
 use std::collections::VecDeque;
 
 /// The part `window` of `image` resized to `width` x `height`, in the mode of the image.
@@ -112,7 +113,14 @@ impl Resizer {
                     Mode::La => across::<2>(passes, premultiply::<2>(&mut colors)),
                     Mode::Rgba => across::<4>(passes, premultiply::<4>(&mut colors)),
                     Mode::Cmyk => across::<4>(passes, row),
-                    _ => across::<3>(passes, row),
+                    _ => {
+                        // A fourth byte beside the colours, so that a pixel is a vector.
+                        colors.clear();
+                        colors.extend(
+                            row.as_chunks::<3>().0.iter().flat_map(|&[r, g, b]| [r, g, b, 0]),
+                        );
+                        across_padded(passes, &colors);
+                    }
                 }
                 self.colors = colors;
                 passes.down(y, HALF, |sums| {
@@ -234,7 +242,38 @@ struct Passes<W> {
     free: Vec<Vec<W>>,
 }
 
-impl<W: Copy + std::ops::Mul<Output = W> + std::ops::AddAssign> Passes<W> {
+/// A type of weights and sums.
+trait Sum: Copy {
+    /// `sums` += `values`·`weight`.
+    fn add_scaled(sums: &mut [Self], values: &[Self], weight: Self);
+}
+
+impl Sum for i32 {
+    fn add_scaled(sums: &mut [i32], values: &[i32], weight: i32) {
+        add_scaled(sums, values, weight);
+    }
+}
+
+impl Sum for f64 {
+    fn add_scaled(sums: &mut [f64], values: &[f64], weight: f64) {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value * weight);
+    }
+}
+
+for_each_isa! {
+    fn add_scaled(sums: &mut [i32], values: &[i32], weight: i32) = add_scaled_body
+}
+
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it is compiled anew inside each instruction set's function"
+)]
+fn add_scaled_body(sums: &mut [i32], values: &[i32], weight: i32) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value * weight);
+}
+
+impl<W: Sum> Passes<W> {
     fn new(columns: Taps, rows: Taps, channels: usize, weights: fn(&Taps) -> Vec<W>) -> Self {
         let (column_weights, row_weights) = (weights(&columns), weights(&rows));
         let across = Vec::with_capacity(columns.bounds.len() * channels);
@@ -255,9 +294,7 @@ impl<W: Copy + std::ops::Mul<Output = W> + std::ops::AddAssign> Passes<W> {
         }
         for (out, sums) in (*first_open..).zip(open.iter_mut()) {
             let weight = row_weights[out * rows.stride + y - rows.bounds[out].0];
-            for (sum, &value) in sums.iter_mut().zip(&*across) {
-                *sum += value * weight;
-            }
+            W::add_scaled(sums, across, weight);
         }
         while bounds(*first_open).is_some_and(|&(first, len)| first + len == y + 1) {
             let sums = open.pop_front().expect("an output that ends here was begun");
@@ -283,6 +320,32 @@ fn across<const C: usize>(passes: &mut Passes<i32>, row: &[u8]) {
             }
         }
         passes.across.extend(sum.map(|sum| i32::from(to_byte(sum))));
+    }
+}
+
+for_each_isa! {
+    /// The horizontal pass of a row of pixels of three bytes and one that does not count.
+    fn across_padded(passes: &mut Passes<i32>, row: &[u8]) = across_padded_body
+}
+
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it is compiled anew inside each instruction set's function"
+)]
+fn across_padded_body(passes: &mut Passes<i32>, row: &[u8]) {
+    let row = row.as_chunks::<4>().0;
+    let taps = &passes.columns;
+    passes.across.resize(taps.bounds.len() * 3, 0);
+    let weights = passes.column_weights.chunks_exact(taps.stride);
+    let out = passes.across.as_chunks_mut::<3>().0;
+    for ((&(start, len), weights), out) in taps.bounds.iter().zip(weights).zip(out) {
+        let mut sum = [HALF; 4];
+        for (pixel, weight) in row[start..start + len].iter().zip(weights) {
+            sum = std::array::from_fn(|c| sum[c] + i32::from(pixel[c]) * weight);
+        }
+        let [r, g, b, _] = sum.map(|sum| (sum >> BITS).clamp(0, 255));
+        *out = [r, g, b];
     }
 }
 

@@ -78,8 +78,9 @@ pub fn normalize(rgb: &[u8], size: usize, by: &Normalization, out: &mut [f32]) {
     assert_eq!((rgb.len(), out.len()), (size * size * 3, size * size * 3));
     for (channel, out) in out.chunks_exact_mut(size * size).enumerate() {
         let (mean, std) = (by.mean[channel], by.std[channel]);
-        for (out, &value) in out.iter_mut().zip(rgb.iter().skip(channel).step_by(3)) {
-            *out = (f32::from(value) / 255.0 - mean) / std;
+        let of: [f32; 256] = std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
+        for (out, pixel) in out.iter_mut().zip(rgb.as_chunks::<3>().0) {
+            *out = of[usize::from(pixel[channel])];
         }
     }
 }

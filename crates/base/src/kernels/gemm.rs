@@ -141,20 +141,21 @@ struct Product<'a> {
 unsafe impl Sync for Product<'_> {}
 
 impl Product<'_> {
-    /// Rows of C in blocks of [`MC`] and, where these are too few for the cores, columns in groups of panels.
+    /// Rows of C in equal blocks of at most [`MC`] and, where these are too few for the cores, columns in groups of panels. A
+    /// group's blocks of rows come one after another: its weights are then near, and each core reads its own part of them.
     #[cfg(feature = "parallel")]
     fn parallel(&self) {
         use rayon::prelude::*;
         let (rows, panels, step) =
             (self.a.len() / self.b.k(), self.b.n().div_ceil(NR), self.kernel.shape().1);
-        let row_blocks = rows.div_ceil(MC);
+        let blocks = rows.div_ceil(MC);
         let wanted = rayon::current_num_threads() * 3;
-        let groups = wanted.div_ceil(row_blocks).clamp(1, panels.div_ceil(step));
+        let groups = wanted.div_ceil(blocks).clamp(1, panels.div_ceil(step));
         let group = panels.div_ceil(groups).next_multiple_of(step);
-        (0..row_blocks * groups).into_par_iter().for_each(|task| {
-            let (i, g) = (task / groups, task % groups);
+        (0..blocks * groups).into_par_iter().for_each(|task| {
+            let (g, i) = (task / blocks, task % blocks);
             let panels = (g * group).min(panels)..panels.min((g + 1) * group);
-            self.block(i * MC..rows.min((i + 1) * MC), panels);
+            self.block(rows * i / blocks..rows * (i + 1) / blocks, panels);
         });
     }
 

@@ -40,7 +40,7 @@ impl Clip<Cpu> {
     /// # Errors
     /// As [`Self::open_parts`].
     pub fn open(bytes: Bytes, config_json: &str) -> Result<Self> {
-        Self::open_parts(vec![Part { name: String::new(), bytes }], config_json)
+        Self::open_parts(vec![Part::new("", bytes)], config_json)
     }
 
     /// Opens a model from its files (safetensors, sharded or not, or a PyTorch archive; all names of

@@ -1,9 +1,10 @@
 //! The views that training sees: torchvision's random resized crop and horizontal flip, on the RGB image as Dassl has it.
 //! Same distributions and same arithmetic as the original; the random numbers are this crate's own.
 
-use crate::input::image::{Image, Window};
-use crate::input::resize::resize;
-use crate::input::transform::test_view;
+use crate::Result;
+use crate::input::image::{Head, Image, Limits, Mode, Sink, Window, decode_into};
+use crate::input::resize::Resizer;
+use crate::input::transform::{test_view, view_of_file};
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
@@ -24,19 +25,93 @@ pub fn train_view(image: &Image, size: usize, augment: Augment, random: &mut Ran
     match augment {
         Augment::None => test_view(image, size),
         Augment::CropFlip => {
-            let Window { left, top, width, height } =
-                crop_window(image.width, image.height, random);
-            let part = image.crop(left, top, width, height).to_rgb();
-            let mut view =
-                resize(&part, size, size, Window { left: 0, top: 0, width: size, height: size })
-                    .data;
-            if random.unit() < 0.5 {
-                for row in view.as_chunks_mut::<3>().0.chunks_exact_mut(size) {
-                    row.reverse();
-                }
-            }
-            view
+            let mut crop = Crop::new(size, random);
+            image.send(&mut crop);
+            crop.finish()
         }
+    }
+}
+
+/// As [`train_view`] of the image in a file, whose rows go through the resize as they are decoded. What lies outside of a random
+/// crop is hardly looked at: that the file is whole must be known before.
+/// # Errors
+/// As [`decode_into`].
+/// # Panics
+/// If `size` is 0.
+pub fn train_view_of_file(
+    bytes: &[u8],
+    limits: &Limits,
+    size: usize,
+    augment: Augment,
+    random: &mut Random,
+) -> Result<Vec<u8>> {
+    match augment {
+        Augment::None => view_of_file(bytes, limits, size),
+        Augment::CropFlip => {
+            let mut crop = Crop::new(size, random);
+            decode_into(bytes, limits, &mut crop)?;
+            Ok(crop.finish())
+        }
+    }
+}
+
+/// Makes a randomly cropped, resized and mirrored view of the rows of an image.
+struct Crop<'a> {
+    size: usize,
+    random: &'a mut Random,
+    source: Option<(Head, Window, Resizer)>,
+    /// Number of the next row of the image.
+    y: usize,
+}
+
+impl<'a> Crop<'a> {
+    fn new(size: usize, random: &'a mut Random) -> Self {
+        Self { size, random, source: None, y: 0 }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let (.., resizer) = self.source.expect("an image that was decoded was started");
+        let mut view = resizer.finish().data;
+        if self.random.unit() < 0.5 {
+            for row in view.as_chunks_mut::<3>().0.chunks_exact_mut(self.size) {
+                row.reverse();
+            }
+        }
+        view
+    }
+}
+
+impl Sink for Crop<'_> {
+    fn start(&mut self, head: &Head) -> Window {
+        let window = crop_window(head.width, head.height, self.random);
+        let Window { width, height, .. } = window;
+        let (mode, palette, size) = (Mode::Rgb, Vec::new(), self.size);
+        let whole = Window { left: 0, top: 0, width: size, height: size };
+        let resizer = Resizer::new(Head { width, height, mode, palette }, size, size, whole);
+        self.source = Some((head.clone(), window, resizer));
+        window
+    }
+
+    fn row(&mut self, row: &[u8]) {
+        let (Head { mode, palette, .. }, window, resizer) =
+            self.source.as_mut().expect("rows come after the start");
+        let y = self.y;
+        self.y += 1;
+        if !(window.top..window.top + window.height).contains(&y) {
+            return;
+        }
+        let part = &row[window.left * mode.bytes()..][..window.width * mode.bytes()];
+        if *mode == Mode::Rgb {
+            resizer.row(part);
+        } else {
+            let palette = palette.clone();
+            let part = Image { palette, ..Image::new(window.width, 1, *mode, part.to_vec()) };
+            resizer.row(&part.to_rgb().data);
+        }
+    }
+
+    fn may_stop(&self) -> bool {
+        true
     }
 }
 
@@ -71,7 +146,8 @@ fn crop_window(width: usize, height: usize, random: &mut Random) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::image::{Mode, probe};
+    use crate::input::image::{Mode, decode, probe};
+    use crate::input::resize::resize;
     use crate::random::Purpose;
 
     fn random(image: u64) -> Random {
@@ -125,6 +201,38 @@ mod tests {
         };
         let count = (0..1000).filter(|&i| mirrored(i)).count();
         assert!((420..580).contains(&count), "{count}"); // 5 sigma
+    }
+
+    /// The definition: the window cut out, its colours converted, resized and mirrored.
+    fn by_steps(image: &Image, size: usize, random: &mut Random) -> Vec<u8> {
+        let Window { left, top, width, height } = crop_window(image.width, image.height, random);
+        let part = image.crop(left, top, width, height).to_rgb();
+        let whole = Window { left: 0, top: 0, width: size, height: size };
+        let mut view = resize(&part, size, size, whole).data;
+        if random.unit() < 0.5 {
+            view.as_chunks_mut::<3>().0.chunks_exact_mut(size).for_each(<[_]>::reverse);
+        }
+        view
+    }
+
+    #[test]
+    fn a_file_and_its_image_give_the_views_of_the_definition() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/preprocess/in");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let limits = Limits::default();
+            let image = decode(&bytes, &limits).unwrap();
+            for i in 0..4 {
+                let expected = by_steps(&image, 40, &mut random(i));
+                assert!(train_view(&image, 40, Augment::CropFlip, &mut random(i)) == expected);
+                let random = &mut random(i);
+                let view = train_view_of_file(&bytes, &limits, 40, Augment::CropFlip, random);
+                assert!(view.unwrap() == expected);
+            }
+            files += 1;
+        }
+        assert!(files > 10, "{files}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The views of the training images and their features. View `v` of image `i` is a function of (seed, `v`, `i`) alone, so
 //! that it is the same features whoever computes them, in whatever company: the run itself or someone before it.
 
-use super::augment::{Augment, train_view};
+use super::augment::{Augment, train_view, train_view_of_file};
 use super::spec::TrainSpec;
 use crate::input::image::{Image, Limits, decode};
 use crate::model::block::Workspace;
@@ -11,8 +11,9 @@ use crate::random::{Purpose, Random};
 use crate::{Error, Result};
 use serde::Deserialize;
 
-/// Views whose features are computed at a time: the frozen tower does not care which step they are for.
-pub const VIEWS_AT_A_TIME: usize = 32;
+/// Views whose features are computed at a time: the frozen tower does not care which step they are for. More would not be faster,
+/// and each takes 10 MB of activations (ViT-B/16).
+pub const VIEWS_AT_A_TIME: usize = 8;
 /// Decoded images are kept while they take less than this; larger sets are decoded again for each view.
 const MAX_DECODED_BYTES: usize = 512 << 20;
 
@@ -235,18 +236,31 @@ impl Images {
         view: usize,
         wanted: &[usize],
     ) -> Result<Vec<f32>> {
-        let drawn = map_all(wanted, |image| {
-            self.with(image, |picture| pixels(clip, spec.augment, spec.seed, image, view, picture))
-        });
-        let drawn: Result<Vec<Vec<f32>>> = drawn.into_iter().collect();
-        clip.image_features(work, &drawn?.concat())
+        let mut features = Vec::with_capacity(wanted.len() * clip.config.embed_dim);
+        for part in wanted.chunks(VIEWS_AT_A_TIME) {
+            let drawn = map_all(part, |image| self.pixels(clip, spec, image, view));
+            let drawn: Result<Vec<Vec<f32>>> = drawn.into_iter().collect();
+            features.extend(clip.image_features(work, &drawn?.concat())?);
+        }
+        Ok(features)
     }
 
-    fn with<T>(&self, i: usize, view: impl FnOnce(&Image) -> T) -> Result<T> {
+    fn pixels<O: Ops>(
+        &self,
+        clip: &Clip<O>,
+        spec: &TrainSpec,
+        image: usize,
+        view: usize,
+    ) -> Result<Vec<f32>> {
         match self {
-            Self::Decoded(images) => Ok(view(&images[i])),
+            Self::Decoded(images) => {
+                Ok(pixels(clip, spec.augment, spec.seed, image, view, &images[image]))
+            }
             Self::Encoded(files) => {
-                Ok(view(&decode(&files[i], &Limits::default()).map_err(|error| at(i, error))?))
+                let (size, random) = (clip.config.image_size, &mut drawing(spec.seed, view, image));
+                let limits = Limits::default();
+                let view = train_view_of_file(&files[image], &limits, size, spec.augment, random);
+                Ok(clip.pixels(&view.map_err(|error| at(image, error))?))
             }
         }
     }
@@ -261,8 +275,13 @@ fn pixels<O: Ops>(
     view: usize,
     picture: &Image,
 ) -> Vec<f32> {
-    let mut random = Random::new(seed, Purpose::Augment, [view as u64, image as u64]);
-    clip.pixels(&train_view(picture, clip.config.image_size, augment, &mut random))
+    let random = &mut drawing(seed, view, image);
+    clip.pixels(&train_view(picture, clip.config.image_size, augment, random))
+}
+
+/// What a view draws from.
+fn drawing(seed: u64, view: usize, image: usize) -> Random {
+    Random::new(seed, Purpose::Augment, [view as u64, image as u64])
 }
 
 /// The same error, naming the image.

@@ -11,6 +11,7 @@ mod transform;
 use super::{Head, Limits, Mode, Sink, Window, broken};
 use crate::{Error, Result};
 use entropy::{Coding, Huffman, Member, Scan};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Scans of an honest progressive file are about ten; each one of a hostile file would cost a pass over all blocks.
@@ -32,8 +33,8 @@ struct Component {
     height: usize,
     /// In blocks, padded to whole MCUs.
     blocks_across: usize,
-    /// Columns of blocks that are worth transforming.
-    wanted: std::ops::Range<usize>,
+    /// Columns and rows of blocks that are worth transforming.
+    wanted: [Range<usize>; 2],
     /// Samples of this strip and the one before, (16 `v`, 8 `blocks_across`): row y is at y modulo 16 `v`.
     samples: Vec<u8>,
     /// Of a progressive file: the coefficients of this strip's blocks, in natural order.
@@ -335,6 +336,9 @@ impl<'a> Reader<'a> {
                 sink.row(&row);
             }
             next = end;
+            if next >= window.top + window.height && sink.may_stop() {
+                break;
+            }
         }
         Ok(())
     }
@@ -379,9 +383,13 @@ impl Frame {
                 component.coefficients = vec![[0; 64]; blocks];
             }
             // Upsampling looks at the sample on either side.
-            let across = self.h_max / component.h;
-            let (first, last) = (window.left / across, (window.left + window.width) / across + 1);
-            component.wanted = first.saturating_sub(1) / 8..last / 8 + 1;
+            let blocks = |start: usize, len: usize, ratio: usize| {
+                (start / ratio).saturating_sub(1) / 8..((start + len) / ratio + 1) / 8 + 1
+            };
+            component.wanted = [
+                blocks(window.left, window.width, self.h_max / component.h),
+                blocks(window.top, window.height, self.v_max / component.v),
+            ];
         }
         Ok(())
     }
@@ -391,10 +399,12 @@ impl Component {
     /// Writes the samples of one block, `y` being the row of blocks in the image.
     fn store(&mut self, x: usize, y: usize, block: &[i16; 64]) {
         let quantization = self.quantization.as_ref().expect("checked before the first strip");
-        if !self.wanted.contains(&x) {
+        let [columns, rows] = &self.wanted;
+        if !columns.contains(&x) || !rows.contains(&y) {
             return;
         }
-        let samples = transform::inverse(block, quantization);
+        let mut samples = [[0; 8]; 8];
+        transform::inverse(&mut samples, block, quantization);
         let stride = self.blocks_across * 8;
         let start = y % (2 * self.v) * 8 * stride + x * 8;
         for (row, samples) in self.samples[start..].chunks_mut(stride).zip(&samples) {

@@ -59,7 +59,8 @@ pub fn backward(
     for (first, dq, pairs) in tasks {
         backward_queries(dq, pairs, dout, q, kv, plan, heads, first);
     }
-    for_rows(dkv, 2 * width, GRAIN, |first, dkv| {
+    // Head by head, as a few rows at the trie's root are seen by all queries: alone they are most of the work.
+    for_rows(dkv, heads.head, heads.count(), |first, dkv| {
         backward_keys(dkv, &pairs, dout, q, seen_by, heads, first);
     });
 }
@@ -127,6 +128,7 @@ fn backward_queries_body<S: Simd>(
     }
 }
 
+/// `dkv` is a part of (key rows, 2, heads, head), from the head numbered `first` on.
 #[inline(always)]
 fn backward_keys_body<S: Simd>(
     s: S,
@@ -139,18 +141,16 @@ fn backward_keys_body<S: Simd>(
     first: usize,
 ) {
     let Heads { width, head } = heads;
-    for (i, dkv) in dkv.chunks_exact_mut(2 * width).enumerate() {
-        let seen = &seen_by.pairs
-            [seen_by.offsets[first + i] as usize..seen_by.offsets[first + i + 1] as usize];
-        dkv.fill(0.0);
-        for &(query, pair) in seen {
-            for (h, column) in (0..width).step_by(head).enumerate() {
-                let [p, ds] = [0, 1].map(|k| pairs[(pair as usize * heads.count() + h) * 2 + k]);
-                let start = query as usize * width + column;
-                add_scaled(s, &mut dkv[column..column + head], ds, &q[start..start + head]);
-                let dv = &mut dkv[width + column..width + column + head];
-                add_scaled(s, dv, p, &dout[start..start + head]);
-            }
+    for (i, d) in dkv.chunks_exact_mut(head).enumerate() {
+        let (row, part) = ((first + i) / (2 * heads.count()), (first + i) % (2 * heads.count()));
+        let (is_value, h) = (part / heads.count(), part % heads.count());
+        let seen = seen_by.offsets[row] as usize..seen_by.offsets[row + 1] as usize;
+        // dk = Σ ds·q, dv = Σ p·dout
+        let from = if is_value == 1 { dout } else { q };
+        d.fill(0.0);
+        for &(query, pair) in &seen_by.pairs[seen] {
+            let weight = pairs[(pair as usize * heads.count() + h) * 2 + 1 - is_value];
+            add_scaled(s, d, weight, &from[query as usize * width + h * head..][..head]);
         }
     }
 }

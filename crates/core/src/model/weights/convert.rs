@@ -459,7 +459,7 @@ mod tests {
         let views = whole.iter().filter(|(name, _)| *name != "visual_projection.weight");
         let views = views.chain([("vision_model.odd", odd)]);
         let file: Bytes = ::safetensors::serialize(views, None).unwrap().into();
-        let part = FilePart { name: String::new(), bytes: file };
+        let part = FilePart::new("", file);
         let told = inspect(&Files::open(vec![part]).unwrap(), &config);
         assert_eq!(told["problem"]["code"], "missing_tensor");
     }

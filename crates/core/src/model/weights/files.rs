@@ -16,6 +16,8 @@ use std::ops::Range;
 
 /// Unexpected tensors that an error names.
 const NAMED: usize = 5;
+/// Bytes of a file that are hashed before they are forgotten.
+const HASHED: usize = 4 << 20;
 const TOKEN_IDS: &str = "token_embedding.ids";
 
 /// One file of a model.
@@ -24,6 +26,16 @@ pub struct Part {
     pub name: String,
     /// All of it; mapped, if it is large.
     pub bytes: Bytes,
+    /// Is given what was read of it and will hardly be read again: a mapped file's pages need not stay in memory beside what was
+    /// made of them.
+    pub forget: fn(&[u8]),
+}
+
+impl Part {
+    /// A file in memory.
+    pub fn new(name: impl Into<String>, bytes: Bytes) -> Self {
+        Self { name: name.into(), bytes, forget: |_| {} }
+    }
 }
 
 /// How files hold their tensors.
@@ -83,7 +95,7 @@ impl Files {
     /// # Errors
     /// As [`Self::open`].
     pub fn one(bytes: Bytes) -> Result<Self> {
-        Self::open(vec![Part { name: String::new(), bytes }])
+        Self::open(vec![Part::new("", bytes)])
     }
 
     /// Refuses files without a config unless only `OpenAI` writes such, whose models all have QuickGELU: others' PyTorch
@@ -134,6 +146,16 @@ impl Files {
         };
         let names = extra[..extra.len().min(NAMED)].join(", ");
         Err(Error::Model { why: format!("tensors that no CLIP of this shape has: {names}{more}") })
+    }
+
+    /// The values of `tensor` were read.
+    fn forget(&self, tensor: &Tensor) {
+        let bytes = tensor.bytes();
+        if let Some(part) =
+            self.parts.iter().find(|part| part.bytes.as_ptr_range().contains(&bytes.as_ptr()))
+        {
+            (part.forget)(bytes);
+        }
     }
 
     /// The tensors in the files that make up `name`, each of the right shape and type.
@@ -218,6 +240,7 @@ impl Weights for Files {
             } else {
                 values.extend(tensor.to_f32(source)?);
             }
+            self.forget(tensor);
         }
         if let Some(Recipe::Transposed(_)) = self.recipes.get(name) {
             values = transposed(&values, expected[0]);
@@ -234,6 +257,7 @@ impl Weights for Files {
             let (from, to) = (rows.start.max(here.start), rows.end.min(here.end));
             if from < to {
                 values.extend(tensor.rows(source, from - here.start..to - here.start)?);
+                self.forget(tensor);
             }
         }
         Ok(Matrix::F32 { values, outputs })
@@ -242,6 +266,7 @@ impl Weights for Files {
     fn projection(&self, name: &str, inputs: usize, outputs: usize) -> Result<Matrix> {
         let (source, tensor) = self.sources(name, &[inputs, outputs])?[0];
         let mut values = tensor.to_f32(source)?;
+        self.forget(tensor);
         if !matches!(self.recipes.get(name), Some(Recipe::Transposed(_))) {
             values = transposed(&values, outputs);
         }
@@ -257,7 +282,12 @@ impl Weights for Files {
 
     fn sha256(&self) -> String {
         let mut hash = Sha256::new();
-        self.parts.iter().for_each(|part| hash.update(&part.bytes));
+        for (part, bytes) in
+            self.parts.iter().flat_map(|part| part.bytes.chunks(HASHED).map(move |b| (part, b)))
+        {
+            hash.update(bytes);
+            (part.forget)(bytes);
+        }
         hex(&hash.finalize())
     }
 
@@ -288,7 +318,7 @@ mod tests {
     }
 
     fn part(name: &str, bytes: impl Into<Bytes>) -> Part {
-        Part { name: name.into(), bytes: bytes.into() }
+        Part::new(name, bytes.into())
     }
 
     fn f32s(values: &[f32]) -> Vec<u8> {

@@ -65,6 +65,11 @@ impl Tensor {
         Ok(Self { dtype, shape, strides, bytes })
     }
 
+    /// Where its values lie in the file, and perhaps others between them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Number of values.
     pub fn numel(&self) -> usize {
         self.shape.iter().product()

@@ -13,12 +13,15 @@ pub(super) const ZIGZAG: [usize; 64] = [
 ];
 
 /// Codes of up to this many bits are found by one look-up.
-const FAST_BITS: u32 = 9;
+const FAST_BITS: u32 = 10;
 
 /// A Huffman table.
 pub(super) struct Huffman {
     /// By the next `FAST_BITS` bits: length << 8 | value, 0 if the code is longer.
     fast: Vec<u16>,
+    /// By the same bits, where they hold a coefficient's code and its number: the number << 16 | zeros before it << 8 | bits of both;
+    /// 0 where they do not.
+    whole: Vec<u32>,
     /// By length: the first code beyond that length, left-aligned to 16 bits, and the number to add to a code of that
     /// length to find its value.
     ends: [(u32, i32); 17],
@@ -49,8 +52,25 @@ impl Huffman {
             ends[length as usize].0 = code << (16 - length);
             code <<= 1;
         }
-        Ok(Self { fast, ends, values: values.to_vec() })
+        let whole = (0..).zip(&fast).map(|(bits, &entry)| whole(bits, entry)).collect();
+        Ok(Self { fast, whole, ends, values: values.to_vec() })
     }
+}
+
+/// [`Huffman::whole`] of the next `FAST_BITS` bits, whose code is the `entry` of [`Huffman::fast`].
+fn whole(bits: u32, entry: u16) -> u32 {
+    let (length, zeros, size) =
+        (u32::from(entry >> 8), u32::from(entry >> 4 & 15), u32::from(entry & 15));
+    if length == 0 || size == 0 || length + size > FAST_BITS {
+        return 0;
+    }
+    let number = (bits >> (FAST_BITS - length - size) & ((1 << size) - 1)) as i32;
+    (extended(number, size) << 16) as u32 | zeros << 8 | (length + size)
+}
+
+/// The number that `size` bits stand for, of which the first tells the sign (T.81, F.2.2.1).
+fn extended(bits: i32, size: u32) -> i32 {
+    if size > 0 && bits < 1 << (size - 1) { bits - (1 << size) + 1 } else { bits }
 }
 
 /// Reads bits, first the high ones of a byte; drops the zero after each 0xFF and stops at a marker.
@@ -70,6 +90,15 @@ impl<'a> Bits<'a> {
 
     /// Afterwards the buffer holds at least 32 bits.
     fn fill(&mut self) {
+        if self.count <= 32
+            && let Some((&four, after)) = self.rest.split_first_chunk::<4>()
+            && four.iter().all(|&byte| byte != 0xff)
+        {
+            self.buffer |= u64::from(u32::from_be_bytes(four)) << (32 - self.count);
+            self.count += 32;
+            self.rest = after;
+            return;
+        }
         while self.count <= 56 {
             let byte = match self.rest {
                 [0xff, 0x00, after @ ..] => {
@@ -113,10 +142,22 @@ impl<'a> Bits<'a> {
         self.count -= n;
     }
 
-    /// A number of `size` bits whose first bit tells the sign (T.81, F.2.2.1).
+    /// A number of `size` bits whose first bit tells the sign.
     fn signed(&mut self, size: u32) -> i32 {
-        let bits = self.take(size);
-        if size > 0 && bits < 1 << (size - 1) { bits - (1 << size) + 1 } else { bits }
+        extended(self.take(size), size)
+    }
+
+    /// (zeros, number) of the next coefficient, if its code and number are found by one look-up.
+    fn coefficient(&mut self, table: &Huffman) -> Option<(usize, i32)> {
+        if self.count < FAST_BITS {
+            self.fill();
+        }
+        let entry = table.whole[(self.buffer >> (64 - FAST_BITS)) as usize];
+        if entry == 0 {
+            return None;
+        }
+        self.skip(entry & 0xff);
+        Some(((entry >> 8 & 0xff) as usize, entry as i32 >> 16))
     }
 
     /// The value of the next code; 0 if there is no such code, as in libjpeg.
@@ -291,6 +332,14 @@ fn read_band(
 ) -> u32 {
     let mut k = first;
     while k <= last {
+        if let Some((zeros, value)) = bits.coefficient(table) {
+            k += zeros;
+            if k <= last {
+                block[ZIGZAG[k]] = (value << low) as i16;
+            }
+            k += 1;
+            continue;
+        }
         let code = bits.code(table);
         let (zeros, size) = (usize::from(code >> 4), u32::from(code & 15));
         if size > 0 {

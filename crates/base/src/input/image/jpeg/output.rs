@@ -1,8 +1,13 @@
 //! Samples to pixels: every channel to full resolution as libjpeg's fancy upsampling has it (jdsample), then colours
 //! (jdcolor). CMYK comes out as Pillow has it, which takes every four-channel file as inverted.
+#![expect(
+    clippy::inline_always,
+    reason = "loops over pixels must be compiled anew inside each instruction set's function"
+)]
 
 use super::super::upsample::double;
 use super::{Color, Component, Frame};
+use crate::kernels::for_each_isa;
 
 /// Makes rows of pixels.
 pub(super) struct Rows {
@@ -24,10 +29,9 @@ impl Rows {
         }
         match (self.color, self.rows.as_slice()) {
             (Color::YCbCr, [y, cb, cr]) => {
-                let samples = y.0.iter().zip(&cb.0).zip(&cr.0);
-                for (out, ((&y, &cb), &cr)) in out.as_chunks_mut::<3>().0.iter_mut().zip(samples) {
-                    *out = to_rgb(y, cb, cr);
-                }
+                let pixels = out.as_chunks_mut::<3>().0;
+                let n = pixels.len();
+                rgb_row(pixels, &y.0[..n], &cb.0[..n], &cr.0[..n]);
             }
             (Color::Ycck, [y, cb, cr, k]) => {
                 let samples = y.0.iter().zip(&cb.0).zip(&cr.0).zip(&k.0);
@@ -50,7 +54,35 @@ impl Rows {
     }
 }
 
+for_each_isa! {
+    fn rgb_row(out: &mut [[u8; 3]], y: &[u8], cb: &[u8], cr: &[u8]) = rgb_row_body
+}
+
+/// A part of the row at a time, so that the sums are vectors and only their bytes are interleaved one by one.
+#[inline(always)]
+fn rgb_row_body(out: &mut [[u8; 3]], y: &[u8], cb: &[u8], cr: &[u8]) {
+    const PART: usize = 32;
+    let mut parts = out.chunks_exact_mut(PART);
+    let whole =
+        y.as_chunks::<PART>().0.iter().zip(cb.as_chunks::<PART>().0).zip(cr.as_chunks::<PART>().0);
+    for (out, ((y, cb), cr)) in (&mut parts).zip(whole) {
+        let (mut red, mut green, mut blue) = ([0; PART], [0; PART], [0; PART]);
+        for i in 0..PART {
+            [red[i], green[i], blue[i]] = to_rgb(y[i], cb[i], cr[i]);
+        }
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = [red[i], green[i], blue[i]];
+        }
+    }
+    let out = parts.into_remainder();
+    let first = y.len() - out.len();
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = to_rgb(y[first + i], cb[first + i], cr[first + i]);
+    }
+}
+
 /// In 16 fraction bits, each product rounded as libjpeg's tables are.
+#[inline(always)]
 fn to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
     let half = 1 << 15;

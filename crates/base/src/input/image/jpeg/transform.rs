@@ -1,6 +1,11 @@
 //! The inverse discrete cosine transform of an 8 x 8 block: libjpeg's accurate integer method (`jidctint`), after
 //! Loeffler, Ligtenberg and Moschytz 1989. All eight columns go through each step together, so it vectorises.
+#![expect(
+    clippy::inline_always,
+    reason = "all of this must be compiled anew inside each instruction set's function"
+)]
 
+use crate::kernels::for_each_isa;
 use std::num::Wrapping;
 
 /// Eight numbers; arithmetic wraps, so that absurd coefficients give absurd samples and no panic.
@@ -11,6 +16,7 @@ macro_rules! lanes_operator {
     ($name:ident, $method:ident) => {
         impl std::ops::$name for Lanes {
             type Output = Self;
+            #[inline(always)]
             fn $method(self, other: Self) -> Self {
                 Self(std::array::from_fn(|i| std::ops::$name::$method(self.0[i], other.0[i])))
             }
@@ -21,11 +27,13 @@ lanes_operator!(Add, add);
 lanes_operator!(Sub, sub);
 
 impl Lanes {
+    #[inline(always)]
     fn times(self, factor: i32) -> Self {
         Self(self.0.map(|x| x * Wrapping(factor)))
     }
 
     /// Divided by 2^`bits`, rounded.
+    #[inline(always)]
     fn descale(self, bits: usize) -> Self {
         Self(self.0.map(|x| (x + Wrapping(1 << (bits - 1))) >> bits))
     }
@@ -35,33 +43,42 @@ impl Lanes {
 const CONST_BITS: usize = 13;
 const PASS_BITS: usize = 2;
 
-/// Samples of a block from its coefficients and their quantisation, both in natural order.
-pub(super) fn inverse(block: &[i16; 64], quantization: &[u16; 64]) -> [[u8; 8]; 8] {
+for_each_isa! {
+    /// `samples` of a block from its coefficients and their quantisation, both in natural order.
+    pub(super) fn inverse(samples: &mut [[u8; 8]; 8], block: &[i16; 64], quantization: &[u16; 64]) = inverse_body
+}
+
+#[inline(always)]
+fn inverse_body(samples: &mut [[u8; 8]; 8], block: &[i16; 64], quantization: &[u16; 64]) {
     let to_sample = |x: i32| (x + 128).clamp(0, 255) as u8;
     // Only 16 bits of a product count, as in the SIMD code of libjpeg-turbo.
     let value = |i: usize| i32::from(block[i].wrapping_mul(quantization[i] as i16));
     if block[1..].iter().all(|&x| x == 0) {
-        return [[to_sample(((value(0) << PASS_BITS) + 16) >> 5); 8]; 8];
+        *samples = [[to_sample(((value(0) << PASS_BITS) + 16) >> 5); 8]; 8];
+        return;
     }
     let rows = std::array::from_fn(|y| Lanes(std::array::from_fn(|x| Wrapping(value(y * 8 + x)))));
     let (upper, lower) = block.split_at(32);
     let is_low = [lower, &upper[4..8], &upper[12..16], &upper[20..24], &upper[28..]];
     let is_low = is_low.iter().all(|part| part.iter().all(|&x| x == 0));
     let rows = if is_low { both_passes::<true>(rows) } else { both_passes::<false>(rows) };
-    rows.map(|row| row.0.map(|x| to_sample(x.0)))
+    *samples = rows.map(|row| row.0.map(|x| to_sample(x.0)));
 }
 
 /// `LOW`: only the 4 x 4 lowest frequencies are not zero, as in most blocks.
+#[inline(always)]
 fn both_passes<const LOW: bool>(rows: [Lanes; 8]) -> [Lanes; 8] {
     let columns = transpose(&pass::<LOW>(rows, CONST_BITS - PASS_BITS));
     transpose(&pass::<LOW>(columns, CONST_BITS + PASS_BITS + 3))
 }
 
+#[inline(always)]
 fn transpose(rows: &[Lanes; 8]) -> [Lanes; 8] {
     std::array::from_fn(|x| Lanes(std::array::from_fn(|y| rows[y].0[x])))
 }
 
 /// One-dimensional transform down each lane; the names of the values are those of `jidctint.c`.
+#[inline(always)]
 fn pass<const LOW: bool>(mut x: [Lanes; 8], bits: usize) -> [Lanes; 8] {
     if LOW {
         x[4..].fill(Lanes([Wrapping(0); 8])); // they are, and now the compiler knows
@@ -98,7 +115,8 @@ mod tests {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 if i == 0 || seed >> 29 == 0 { (seed >> 16) as i16 % 60 } else { 0 }
             });
-            let got = inverse(&block, &[3; 64]);
+            let mut got = [[0; 8]; 8];
+            inverse(&mut got, &block, &[3; 64]);
             for (y, row) in got.iter().enumerate() {
                 for (x, &sample) in row.iter().enumerate() {
                     let mut sum = 128.0;
@@ -121,7 +139,8 @@ mod tests {
         for dc in -2000..2000 {
             let mut block = [0; 64];
             block[0] = dc;
-            let flat = inverse(&block, &[1; 64]);
+            let mut flat = [[0; 8]; 8];
+            inverse(&mut flat, &block, &[1; 64]);
             let rows = std::array::from_fn(|y| {
                 Lanes(std::array::from_fn(|x| Wrapping(i32::from(block[y * 8 + x]))))
             });
@@ -130,7 +149,8 @@ mod tests {
                 assert!(flat.iter().flatten().all(|&x| i32::from(x) == sample));
             }
         }
-        inverse(&[i16::MIN; 64], &[u16::MAX; 64]);
-        inverse(&[i16::MAX; 64], &[1; 64]);
+        let mut samples = [[0; 8]; 8];
+        inverse(&mut samples, &[i16::MIN; 64], &[u16::MAX; 64]);
+        inverse(&mut samples, &[i16::MAX; 64], &[1; 64]);
     }
 }
