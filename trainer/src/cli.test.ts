@@ -70,7 +70,8 @@ test('with --json an error is a document too', async () => {
 })
 
 test('a run leaves what it says, and is not overwritten', async () => {
-  const names = ['bundle.safetensors', 'checkpoints', 'config.json', 'log.txt', 'metrics.jsonl', 'result.json', 'tests']
+  const written = ['config.json', 'log.txt', 'metrics.jsonl', 'report.html', 'result.json']
+  const names = ['bundle.safetensors', 'checkpoints', ...written, 'tests']
   expect(readdirSync(join(home, 'whole')).sort()).toEqual(names)
   expect(readdirSync(join(home, 'whole/checkpoints'))).toHaveLength(2)
   expect(JSON.parse(readFileSync(join(home, 'whole/config.json'), 'utf8'))).toMatchObject({
@@ -146,6 +147,7 @@ test('a linear probe is a run, too; it knows its own classes only', async () => 
     'config.json',
     'log.txt',
     'probe.safetensors',
+    'report.html',
     'result.json',
     'tests',
   ])

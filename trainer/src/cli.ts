@@ -21,8 +21,10 @@ import { job } from './commands/job.ts'
 import { linearProbeCommand } from './commands/linear-probe.ts'
 import { models } from './commands/models.ts'
 import { pack } from './commands/pack.ts'
+import { predict } from './commands/predict.ts'
 import { presets } from './commands/presets.ts'
 import { publish } from './commands/publish.ts'
+import { report } from './commands/report.ts'
 import { score } from './commands/score.ts'
 import { search } from './commands/search.ts'
 import { sweep } from './commands/sweep.ts'
@@ -43,6 +45,8 @@ const COMMANDS: readonly Command[] = [
   worker,
   evaluate,
   zeroShot,
+  predict,
+  report,
   baseToNewCommand,
   crossDatasetCommand,
   domainGeneralizationCommand,
@@ -130,7 +134,7 @@ function find(word: string): Command {
   throw new TrainError('usage', `unknown command "${word}"`, near && `Did you mean \`cocoop-train ${near}\`?`)
 }
 
-function report(error: unknown): number {
+function tell(error: unknown): number {
   const { code, message, hint, exit } = problemOf(error)
   if (process.argv.includes('--json')) say(JSON.stringify({ error: { code, message, hint } }, null, 2))
   const lines = [`error: ${message}`, `code:  ${code}`, ...(hint === '' ? [] : [`do:    ${hint}`])]
@@ -150,5 +154,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) =>
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
-  process.exitCode = report(error)
+  process.exitCode = tell(error)
 }

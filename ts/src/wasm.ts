@@ -66,6 +66,16 @@ export class WasmEngine extends DoorEngine<RawWasmDoor> {
     )
   }
 
+  /** What a model of `side` pixels sees of an encoded image file, the middle square: (side, side, 3) bytes. No model is needed. */
+  view(image: Uint8Array, side: number): Uint8Array {
+    using host = this.host({ ...ANY_MODEL, image_size: side })
+    const planes = host.pixels(image)
+    const bytes = new Uint8Array(planes.length)
+    const n = side * side
+    for (let i = 0; i < bytes.length; i++) bytes[i] = Math.round(255 * (planes[(i % 3) * n + Math.floor(i / 3)] ?? 0))
+    return bytes
+  }
+
   /** One ONNX graph of a model in f32, and what the model says of itself; nothing of it stays in WASM's memory. */
   exportOnnx(files: ModelFiles, graph: OnnxSpec['graph']): { info: ModelInfo; bytes: Uint8Array } {
     return exportGraph(this.door, this.call, files, { graph, dtype: 'f32' })
@@ -90,6 +100,18 @@ export class WasmEngine extends DoorEngine<RawWasmDoor> {
     }
     return new WasmModel(raw, pager.call)
   }
+}
+
+/** Of a model whose pixels alone are asked for, as shares of 255. */
+const ANY_MODEL: Omit<ModelInfo, 'image_size'> = {
+  sha256: '0'.repeat(64),
+  embed_dim: 1,
+  context_length: 1,
+  logit_scale: null,
+  parameters: 0,
+  vision: { kind: 'vit', layers: 0, width: 0, heads: 0, patch_size: 0, activation: 'gelu' },
+  text: { layers: 0, width: 0, heads: 0, activation: 'gelu', vocab_size: 0, tokens_known: 0 },
+  normalization: { mean: [0, 0, 0], std: [1, 1, 1] },
 }
 
 /** The words that speak of one image and do not stop the others. */

@@ -8,7 +8,7 @@
 )]
 
 mod job;
-mod linear_probe;
+pub mod linear_probe;
 mod mapped;
 mod pack;
 mod prompts;

@@ -30,6 +30,9 @@ export async function openConfig(folder: string): Promise<Config & { options: Tr
   return { ...parsed.data, options: parsed.data.options as unknown as TrainOptions }
 }
 
+/** Flags that say nothing of what the run is: the images are compared, not where they lie. */
+const NOT_STORED: ReadonlySet<string> = new Set(['out', 'resume', 'cache', 'report', 'root'])
+
 /** The stored config, after a check that the flags given now say nothing else. */
 export async function readConfig(
   run: RunFolder,
@@ -39,7 +42,7 @@ export async function readConfig(
   const config = await openConfig(run.path)
   const stored: Record<string, unknown> = config.options
   for (const key of given) {
-    if (['out', 'resume', 'cache', 'root'].includes(key)) continue // the images are compared, not where they lie
+    if (NOT_STORED.has(key)) continue
     const now = flags[key as keyof TrainFlags]
     if (isDeepStrictEqual(stored[key], now)) continue
     const message = `--${key.replaceAll('_', '-')} is ${JSON.stringify(now)}, the run was started with ${JSON.stringify(stored[key])}`

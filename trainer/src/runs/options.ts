@@ -96,6 +96,7 @@ export const TRAIN = z.object({
     short: 'o',
   }),
   ...CACHE,
+  report: z.boolean().default(true).meta({ description: 'Leave out report.html' }),
   ...ORIGINALS,
   ...LOGS,
   resume: z
@@ -108,7 +109,17 @@ export type TrainFlags = z.output<typeof TRAIN>
 /** Every default filled in: what config.json holds, and what repeats the run. */
 export type TrainOptions = Omit<
   TrainFlags,
-  'data' | 'out' | 'resume' | 'cache' | 'n_ctx' | 'ctx_init' | 'epochs' | 'batch_size' | 'name' | 'print_freq'
+  | 'data'
+  | 'out'
+  | 'resume'
+  | 'cache'
+  | 'report'
+  | 'n_ctx'
+  | 'ctx_init'
+  | 'epochs'
+  | 'batch_size'
+  | 'name'
+  | 'print_freq'
 > & {
   data: string
   n_ctx: number
@@ -134,7 +145,7 @@ export function requireData({ data }: TrainFlags): string {
  * @throws TrainError `usage` for flags that exclude each other
  */
 export function resolve(flags: TrainFlags, dataset: string, countTokens: (text: string) => number): TrainOptions {
-  const { out: _out, resume: _resume, cache: _cache, ...options } = flags
+  const { out: _out, resume: _resume, cache: _cache, report: _report, ...options } = flags
   const cocoop = flags.method === 'cocoop'
   const zeroShot = flags.method === 'zero-shot'
   if (flags.templates.length > 0 && !zeroShot)

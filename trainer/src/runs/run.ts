@@ -20,6 +20,7 @@ import { openLog } from '../logs/open.ts'
 import type { RunLog } from '../logs/run-log.ts'
 import { openModel } from '../models.ts'
 import { checkBackbone } from '../presets/backbones.ts'
+import { reportRun } from '../report/report.ts'
 import { type Classes, fingerprint, type Selected, selectClasses, selectShots, selectSplit } from '../select.ts'
 import { VERSION } from '../version.ts'
 import { type Config, compare, readConfig } from './config.ts'
@@ -92,7 +93,9 @@ export async function runTraining(flags: TrainFlags, context: Context, leader?: 
     else compare(run, stored, config, context)
     const work: Work = { run, engine, model, cache, dataset, options, config, data, context, reading, log, leader }
     log.begin(work)
-    return await finish(work, await METHODS[options.method](work))
+    const result = await finish(work, await METHODS[options.method](work))
+    if (flags.report) await reportRun(folder, context)
+    return result
   } catch (cause) {
     const begun = (await run.readJson('config.json')) !== undefined
     if (codeOf(cause) !== 'cancelled' || cause instanceof TrainError || !begun) throw cause

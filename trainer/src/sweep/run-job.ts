@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Context } from '../command.ts'
 import { codeOf, problemOf } from '../errors.ts'
 import { toJson, writeDurably } from '../files.ts'
+import { reportRun } from '../report/report.ts'
 import { TRAIN } from '../runs/options.ts'
 import { runTraining } from '../runs/run.ts'
 import { testRun } from '../runs/test.ts'
@@ -28,6 +29,7 @@ export async function runJob(folder: string, context: Context): Promise<void> {
     try {
       await train(task, context)
       for (const test of task.tests) await testRun(folder, test, flagsOf(task), context)
+      if (flagsOf(task).report) await reportRun(folder, context)
       return
     } catch (cause) {
       const waited = performance.now() - started
@@ -45,7 +47,8 @@ async function train(task: Task, context: Context): Promise<void> {
   const { folder, options } = task
   const resume = existsSync(join(folder, 'config.json'))
   const given = new Set(Object.keys(options))
-  await runTraining({ ...flagsOf(task), out: folder, resume }, { ...context, given })
+  // The report comes after the tests.
+  await runTraining({ ...flagsOf(task), out: folder, resume, report: false }, { ...context, given })
 }
 
 function flagsOf({ options }: Task) {
