@@ -37,7 +37,7 @@ export async function readPictures(): Promise<Picture[]> {
   const names = (await readdir(PICTURES)).filter((name) => !name.includes('12mp')).sort()
   const fixtures = names.map(async (name) => ({ name, bytes: await readFile(new URL(name, PICTURES)) }))
   const { test } = await openDataset(SET)
-  const own = test.filter((_, i) => i % 200 === 0).map(async ({ path, read }) => ({ name: path, bytes: await read() }))
+  const own = test.filter((_, i) => i % 200 === 0).map(async (item) => ({ name: item.path, bytes: await item.read() }))
   return await Promise.all([...own, ...fixtures])
 }
 
