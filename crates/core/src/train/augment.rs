@@ -204,6 +204,7 @@ mod tests {
     }
 
     /// The definition: the window cut out, its colours converted, resized and mirrored.
+    #[cfg(not(target_family = "wasm"))]
     fn by_steps(image: &Image, size: usize, random: &mut Random) -> Vec<u8> {
         let Window { left, top, width, height } = crop_window(image.width, image.height, random);
         let part = image.crop(left, top, width, height).to_rgb();
@@ -216,6 +217,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(target_family = "wasm"))] // it reads files
     fn a_file_and_its_image_give_the_views_of_the_definition() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/preprocess/in");
         let mut files = 0;
