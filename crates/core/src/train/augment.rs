@@ -146,8 +146,7 @@ fn crop_window(width: usize, height: usize, random: &mut Random) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::image::{Mode, decode, probe};
-    use crate::input::resize::resize;
+    use crate::input::image::{Mode, probe};
     use crate::random::Purpose;
 
     fn random(image: u64) -> Random {
@@ -203,8 +202,31 @@ mod tests {
         assert!((420..580).contains(&count), "{count}"); // 5 sigma
     }
 
+    #[test]
+    fn without_augmentation_it_is_the_view_of_test_time() {
+        let image = probe(50);
+        let view = train_view(&image, 32, Augment::None, &mut random(0));
+        assert_eq!(view, test_view(&image, 32));
+        assert_ne!(view, train_view(&image, 32, Augment::CropFlip, &mut random(0)));
+        assert_eq!(
+            serde_json::to_string(&[Augment::CropFlip, Augment::None]).unwrap(),
+            r#"["crop-flip","none"]"#
+        );
+    }
+}
+
+#[cfg(all(test, not(target_family = "wasm")))] // they read files
+mod tests_of_files {
+    use super::*;
+    use crate::input::image::decode;
+    use crate::input::resize::resize;
+    use crate::random::Purpose;
+
+    fn random(image: u64) -> Random {
+        Random::new(1, Purpose::Augment, [0, image])
+    }
+
     /// The definition: the window cut out, its colours converted, resized and mirrored.
-    #[cfg(not(target_family = "wasm"))]
     fn by_steps(image: &Image, size: usize, random: &mut Random) -> Vec<u8> {
         let Window { left, top, width, height } = crop_window(image.width, image.height, random);
         let part = image.crop(left, top, width, height).to_rgb();
@@ -217,7 +239,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(target_family = "wasm"))] // it reads files
     fn a_file_and_its_image_give_the_views_of_the_definition() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/preprocess/in");
         let mut files = 0;
@@ -235,17 +256,5 @@ mod tests {
             files += 1;
         }
         assert!(files > 10, "{files}");
-    }
-
-    #[test]
-    fn without_augmentation_it_is_the_view_of_test_time() {
-        let image = probe(50);
-        let view = train_view(&image, 32, Augment::None, &mut random(0));
-        assert_eq!(view, test_view(&image, 32));
-        assert_ne!(view, train_view(&image, 32, Augment::CropFlip, &mut random(0)));
-        assert_eq!(
-            serde_json::to_string(&[Augment::CropFlip, Augment::None]).unwrap(),
-            r#"["crop-flip","none"]"#
-        );
     }
 }
