@@ -4,13 +4,17 @@
  * `npm test` sets up the tools first. COCOOP_FULL=1 (`npm run test:full`) adds the slow cases to the suites that have some.
  */
 import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { add, countCargo, countNode, countVitest, line, verdict } from './count.mjs'
 
 const root = resolve(import.meta.dirname, '..')
 const reports = join(root, 'target', 'test-reports')
 const node = process.execPath
+/** What tests leave in the folder for temporary files goes with them. */
+const scratch = mkdtempSync(join(tmpdir(), 'cocoop-test-'))
+process.on('exit', () => rmSync(scratch, { recursive: true, force: true }))
 const report = (name) => join(reports, `${name}.json`)
 const vitest = (name) => ({
   name,
@@ -40,7 +44,7 @@ const suites = [
 function run([command, ...args]) {
   return new Promise((done) => {
     const colour = process.stdout.isTTY ? { FORCE_COLOR: '1', CARGO_TERM_COLOR: 'always' } : { NO_COLOR: '1' }
-    const env = { ...process.env, ...colour, WRANGLER_SEND_METRICS: 'false' }
+    const env = { ...process.env, ...colour, WRANGLER_SEND_METRICS: 'false', TMPDIR: scratch }
     const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     child.stdout.setEncoding('utf8').on('data', (text) => {

@@ -15,7 +15,7 @@ export async function measure({ ourStep, theirStep, fits, say }) {
     const of = { classes, batch, n_ctx: 4, conditional: true, encode: false }
     const ours = await ourStep(of)
     let times
-    if (fits(of)) times = await alternate(ours, () => theirStep(of), ROUNDS)
+    if (await fits(of)) times = await alternate(ours, () => theirStep(of), ROUNDS)
     else {
       const runs = []
       for (let round = 0; round <= ROUNDS; round++) runs.push(await ours())

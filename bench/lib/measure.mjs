@@ -9,17 +9,25 @@ export function timed(work) {
   }
 }
 
-/**
- * Runs both in turn, each first in every second round, after a warm-up of both; each gives its own time, ms.
- * `spread` is the middle half of the rounds' ratios over their median.
- */
+/** Runs both in turn, each first in every second round, after a warm-up of both; each gives its own time, ms. As {@link compare}. */
 export async function alternate(us, them, rounds) {
-  await us()
-  await them()
-  const [ours, theirs] = [[], []]
+  const [ours, theirs] = await inTurn([us, them], rounds)
+  return compare(ours, theirs)
+}
+
+/** Runs all in turn, forwards and backwards, after a warm-up of each: the times of each, ms. */
+export async function inTurn(sides, rounds) {
+  for (const side of sides) await side()
+  const times = sides.map(() => [])
   for (let round = 0; round < rounds; round++) {
-    for (const first of round % 2 ? [1, 0] : [0, 1]) (first ? theirs : ours).push(await (first ? them() : us()))
+    const order = [...sides.keys()]
+    for (const i of round % 2 ? order.reverse() : order) times[i].push(await sides[i]())
   }
+  return times
+}
+
+/** The medians of two sides' times, their ratio, and the middle half of neighbouring runs' ratios over their median. */
+export function compare(ours, theirs) {
   const at = (list, share) => [...list].sort((a, b) => a - b)[Math.floor((list.length - 1) * share)]
   const ratios = ours.map((time, i) => theirs[i] / time)
   const [our, their] = [at(ours, 0.5), at(theirs, 0.5)]

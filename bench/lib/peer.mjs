@@ -1,8 +1,9 @@
 /** A process that answers a line of JSON with a line of JSON. */
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 
-/** Starts it; the function sends a command and gives the answer, `end` closes it. */
+/** Starts it; the function sends a command and gives the answer, `end` waits until it and its memory are gone. */
 export async function answering(command, args) {
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   child.stdin.on('error', () => {}) // that it ended is told by the missing answer
@@ -13,6 +14,9 @@ export async function answering(command, args) {
     if (done) throw new Error(`${command} ${args.join(' ')} ended: npm run bench:peers`)
     return JSON.parse(line)
   }
-  ask.end = () => child.stdin.end()
+  ask.end = async () => {
+    child.stdin.end()
+    if (child.exitCode === null) await once(child, 'close')
+  }
   return ask
 }

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, symlinkSync, utimesSync, writeFileSync } from '
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { expect, test } from 'vitest'
+import { writeMiniature } from '../../test/support/papers.ts'
 import { listImages } from './listing.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'listing-'))
@@ -52,6 +53,16 @@ test('an embedded data set is named by its name', async () => {
   expect(found).toHaveLength(807 + 198 + 681)
   expect(found.at(-1)?.path).toMatch(/^emoji-kinds\/test\/.*\.png$/)
   expect(await found[0]?.stamp()).toMatch(/^[0-9a-f]{64}$/)
+})
+
+test('so is a part of one, and a set of the papers below its root', async () => {
+  const part = await listImages(['emoji-kinds@noto-v1'])
+  expect(part).toHaveLength(198 + 46 + 147)
+  expect(part[0]?.path).toMatch(/^emoji-kinds@noto-v1\/train\/.*noto-v1.*\.png$/)
+  const root = mkdtempSync(join(tmpdir(), 'listing-'))
+  await writeMiniature(root, 'dtd')
+  const found = await listImages(['dtd'], { root })
+  expect(found[0]?.path).toMatch(/^dtd\/train\/.*\.jpg$/)
 })
 
 test('what is not there is named with what is near', async () => {

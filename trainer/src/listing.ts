@@ -4,9 +4,8 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { byCodePoint, everyItem } from './datasets/dataset.ts'
 import { kindOf } from './datasets/disk.ts'
-import { namedDatasets } from './datasets/open.ts'
+import { type OpenOptions, openDataset } from './datasets/open.ts'
 import { TrainError } from './errors.ts'
-import { nearest } from './flags.ts'
 
 const IMAGE = /\.(png|jpe?g|webp|gif)$/i
 
@@ -23,16 +22,19 @@ export interface ListedImage {
 
 /**
  * All images that `words` name, in their order; what lies in a folder in code-point order. Of a folder those files are taken whose name ends
- * as an image's, none that is hidden; a file that is named itself is taken as it is.
+ * as an image's, none that is hidden; a file that is named itself is taken as it is. Any other word is what `openDataset` knows by name.
  * @throws TrainError `not_found`; `bad_data` for a folder without images
  */
-export async function listImages(words: readonly string[]): Promise<ListedImage[]> {
-  return (await Promise.all(words.map(listOne))).flat()
+export async function listImages(
+  words: readonly string[],
+  place: Pick<OpenOptions, 'root'> = {},
+): Promise<ListedImage[]> {
+  return (await Promise.all(words.map((word) => listOne(word, place)))).flat()
 }
 
-async function listOne(word: string): Promise<ListedImage[]> {
+async function listOne(word: string, place: Pick<OpenOptions, 'root'>): Promise<ListedImage[]> {
   if (await kindOf(word, 'isFile')) return [onDisk(word)]
-  const images = (await kindOf(word, 'isDirectory')) ? await inFolder(word) : await inDataset(word)
+  const images = (await kindOf(word, 'isDirectory')) ? await inFolder(word) : await inDataset(word, place)
   if (images.length === 0) throw new TrainError('bad_data', `${word} holds no images (.png, .jpg, .webp, .gif)`)
   return images
 }
@@ -63,16 +65,8 @@ function onDisk(path: string): ListedImage {
   }
 }
 
-async function inDataset(name: string): Promise<ListedImage[]> {
-  const named = await namedDatasets()
-  const found = named.find((set) => set.name === name)
-  if (found === undefined) {
-    const names = named.map((set) => set.name)
-    const near = nearest(name, names)
-    const hint = `${near === undefined ? '' : `Did you mean ${near}? `}A file, a folder or a data set is needed; known sets: ${names.join(', ') || 'none'}.`
-    throw new TrainError('not_found', `there is no file, folder or data set ${name}`, hint)
-  }
-  return [...everyItem(await found.open())].map(({ split, item }) => ({
+async function inDataset(name: string, place: Pick<OpenOptions, 'root'>): Promise<ListedImage[]> {
+  return [...everyItem(await openDataset(name, place))].map(({ split, item }) => ({
     path: `${name}/${split}/${item.path}`,
     id: `${name}/${split}/${item.path}`,
     read: () => item.read(),

@@ -27,7 +27,7 @@ test('a lock of another host counts as long as it is touched', () => {
   left(path, 'lock', '1 elsewhere\n', 90)
   expect(isLocked(path)).toBe(false)
   const unlock = lockFolder(path)
-  expect(readFileSync(lockOf(path), 'utf8')).toBe(`${process.pid} ${hostname()}\n`)
+  expect(readFileSync(lockOf(path), 'utf8')).toMatch(new RegExp(`^${process.pid} ${hostname()} `))
   unlock()
   expect(existsSync(lockOf(path))).toBe(false)
 })
@@ -43,6 +43,19 @@ test('who holds a lock touches it; one that was removed stays removed', () => {
   vi.advanceTimersByTime(6000)
   expect(existsSync(lockOf(path))).toBe(false)
 })
+
+test.runIf(existsSync('/proc/self/stat'))(
+  'a process that has got the number of a dead one does not hold its lock',
+  () => {
+    const path = folder()
+    left(path, 'lock', `${process.ppid} ${hostname()}\n`, 0)
+    expect(isLocked(path)).toBe(true)
+    left(path, 'lock', `${process.ppid} ${hostname()} 1\n`, 0)
+    expect(isLocked(path)).toBe(false)
+    lockFolder(path)()
+    expect(existsSync(lockOf(path))).toBe(false)
+  },
+)
 
 test('whoever died while it cleared a lock blocks nobody', () => {
   const path = folder()

@@ -1,6 +1,6 @@
 /**
- * One run per folder. The lock file holds process id and host; a lock whose process is gone is taken over,
- * so that a run can be resumed after `kill -9` without cleaning up by hand. On another host the process cannot be asked:
+ * One run per folder. The lock file holds process id, host and, where the system tells, when the process began; a lock whose process is
+ * gone is taken over, so that a run can be resumed after `kill -9` without cleaning up by hand. On another host the process cannot be asked:
  * there a lock counts as long as its file is touched, which its process does every few seconds.
  */
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -18,7 +18,7 @@ const SILENT_MS = 60_000
  */
 export function lockFolder(folder: string): () => void {
   const path = join(folder, 'lock')
-  const mine = `${process.pid} ${hostname()}\n`
+  const mine = `${process.pid} ${hostname()} ${beganAt(process.pid) ?? ''}\n`
   if (!tryWrite(path, mine)) {
     // Of two processes that find the same dead lock only one may clear it: whoever creates this second file.
     const clearing = `${path}.clearing`
@@ -85,13 +85,24 @@ function isAlive(path: string, now: number): boolean {
     if (codeOf(cause) === 'not_found') return false
     throw cause
   }
-  const [pid, host] = text.trim().split(' ')
+  const [pid, host, began] = text.trim().split(' ')
   if (host !== undefined && host !== hostname()) return now - touched < SILENT_MS
+  if (began !== undefined && began !== beganAt(Number(pid))) return false // its number is another process's now
   try {
     process.kill(Number(pid), 0) // asks whether the process exists; sends nothing
     return Number(pid) !== process.pid
   } catch (cause) {
     return codeOf(cause) === 'no_permission'
+  }
+}
+
+/** When a process began, in ticks since the machine did; `undefined` where there is no such process, or no /proc. */
+function beganAt(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] // the 22nd field; the second, a name, may hold spaces
+  } catch {
+    return undefined
   }
 }
 

@@ -2,6 +2,7 @@
 import { type EngineModel, nativeEngine } from 'cocoop/node'
 import { z } from 'zod'
 import { type Context, defineCommand } from '../command.ts'
+import { ROOT } from '../datasets/root.ts'
 import { EXIT, TrainError } from '../errors.ts'
 import { CACHE, FeatureCache } from '../feature-cache.ts'
 import { openRows, type RowSink } from '../feature-rows.ts'
@@ -23,6 +24,7 @@ const FLAGS = z.object({
     positional: true,
   }),
   ...TEXTS,
+  ...ROOT,
   model: SOURCE.model,
   out: z
     .string()
@@ -73,10 +75,10 @@ export const embed = defineCommand({
 async function embedImages(
   model: EngineModel,
   rows: RowSink,
-  { images }: Flags,
+  { images, root }: Flags,
   { terminal, signal }: Context,
 ): Promise<{ count: number; left_out: LeftOut[] }> {
-  const listed = await listImages(images)
+  const listed = await listImages(images, { root })
   const left_out: LeftOut[] = []
   let count = 0
   for await (const batch of embedEach(model, listed, signal)) {

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { findBundle } from '../bundle-source.ts'
 import { type Context, defineCommand } from '../command.ts'
 import { kindOf } from '../datasets/disk.ts'
+import { ROOT } from '../datasets/root.ts'
 import { EXIT, TrainError } from '../errors.ts'
 import { embedEach } from '../images.ts'
 import { type LeftOut, leaveOut } from '../left-out.ts'
@@ -41,6 +42,7 @@ const FLAGS = z.object({
     .string()
     .optional()
     .meta({ description: 'Write FILE.csv or FILE.jsonl instead of printing', value: 'FILE', short: 'o' }),
+  ...ROOT,
   ...STORE,
 })
 type Flags = z.output<typeof FLAGS>
@@ -62,7 +64,7 @@ export const predict = defineCommand({
   ],
   run: async (flags, context) => {
     const { terminal, signal, print, exit } = context
-    const listed = await listImages(flags.images)
+    const listed = await listImages(flags.images, flags)
     const engine = await nativeEngine()
     using labeller = await openLabeller(engine, flags, context)
     const { model, classnames, from } = labeller

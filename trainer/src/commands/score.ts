@@ -2,6 +2,7 @@
 import { nativeEngine } from 'cocoop/node'
 import { z } from 'zod'
 import { defineCommand } from '../command.ts'
+import { ROOT } from '../datasets/root.ts'
 import { EXIT, TrainError } from '../errors.ts'
 import { CACHE, FeatureCache } from '../feature-cache.ts'
 import { embedEach } from '../images.ts'
@@ -24,6 +25,7 @@ export const score = defineCommand({
       .min(1)
       .meta({ description: 'Images: files, folders, data sets', value: 'IMAGE...', positional: true }),
     ...TEXTS,
+    ...ROOT,
     model: SOURCE.model,
     ...CACHE,
   }),
@@ -37,7 +39,7 @@ export const score = defineCommand({
     for await (const text of textsOf(flags)) texts.push(text)
     if (texts.length === 0)
       throw new TrainError('usage', 'there is no text', 'Give texts by --text TEXT or --texts FILE.')
-    const listed = await listImages(flags.images)
+    const listed = await listImages(flags.images, flags)
     const engine = await nativeEngine()
     using model = (await openModel(engine, flags.model, context)).model
     const { embed_dim, logit_scale } = model.info

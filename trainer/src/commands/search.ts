@@ -4,6 +4,7 @@ import { type EngineModel, nativeEngine } from 'cocoop/node'
 import { z } from 'zod'
 import { type Context, defineCommand } from '../command.ts'
 import { kindOf } from '../datasets/disk.ts'
+import { ROOT } from '../datasets/root.ts'
 import { EXIT, TrainError } from '../errors.ts'
 import { CACHE, FeatureCache } from '../feature-cache.ts'
 import { folderFeatures } from '../folder-features.ts'
@@ -26,6 +27,7 @@ const FLAGS = z.object({
   image: z.string().optional().meta({ description: 'Look for images like this one', value: 'FILE' }),
   top: z.number().int().min(1).default(10).meta({ description: 'How many images' }),
   truncate: z.boolean().default(false).meta({ description: "Cut a query that is longer than the model's context" }),
+  ...ROOT,
   model: SOURCE.model,
   ...CACHE,
 })
@@ -44,7 +46,7 @@ export const search = defineCommand({
   run: async (flags, context) => {
     const { print, exit, terminal } = context
     const { text, folder } = places(flags)
-    const listed = await listImages([folder])
+    const listed = await listImages([folder], flags)
     const engine = await nativeEngine()
     using model = (await openModel(engine, flags.model, context)).model
     const cached = { model, cache: new FeatureCache({ engine, model, enabled: flags.cache, terminal }) }

@@ -3,6 +3,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFile
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { openDataset } from '../datasets/open.ts'
 import { Terminal } from '../terminal.ts'
 import { embeddedTest, inventedTest, makeRun } from '../testing/report-runs.ts'
 import { reportRun, writeReport } from './report.ts'
@@ -65,6 +66,24 @@ test('where the data is gone the report says so and goes on', async () => {
   expect(html).toContain('There are no pictures')
   expect(html).toContain('Worst mistakes')
   expect(html).not.toContain('<img')
+})
+
+test('pictures of a further test come from where its own data lies', async () => {
+  const { test: items } = await openDataset('emoji-kinds')
+  const [picture] = items
+  for (const name of ['one', 'two']) {
+    mkdirSync(at(`mine/test/${name}`), { recursive: true })
+    writeFileSync(at(`mine/test/${name}/a.png`), (await picture?.read()) ?? '')
+  }
+  const { test: images, classnames } = await openDataset(at('mine'))
+  const own = inventedTest(2, 10)
+  makeRun(at('elsewhere'), {
+    tests: [own, { data: 'mine', classes: 'all', classnames, images, source: { data: at('mine') } }],
+    accuracy: 0,
+  })
+  const { html, notes } = await report(at('elsewhere'))
+  expect(notes).toEqual([expect.stringContaining('the data set gone cannot be opened')])
+  expect(count(html, '<img ')).toBeGreaterThan(1)
 })
 
 test('a thousand classes: the most confused of them, and a file that is still small', async () => {

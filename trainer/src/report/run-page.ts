@@ -53,7 +53,7 @@ export async function runPage(run: Run): Promise<{ html: string; figures: RunFig
   const sections: Html[] = []
   for (const [i, test] of run.tests.entries()) {
     pictures.allow(PICTURE_BYTES / run.tests.length)
-    const content = await testSection(run, test, `t${i}`, pictures)
+    const content = await testSection(test, `t${i}`, pictures)
     const head = html`<h2 id="t${i}">Test: ${testName(test, run.tests)}</h2>`
     sections.push(i < 3 ? html`${head}${content}` : html`${head}${details('Show', content)}`)
   }
@@ -177,17 +177,12 @@ ${table(
 )}`
 }
 
-async function testSection(run: Run, test: Test, id: string, pictures: Pictures): Promise<Html> {
+async function testSection(test: Test, id: string, pictures: Pictures): Promise<Html> {
   const { images, classnames, ece } = test
   if (images.length === 0)
     return html`<p class="note">The images of this test were not kept, only its figures.</p>${perClass(test)}`
-  const { name } = run.config.data
-  const source = {
-    target: test.data === name ? run.config.options.data : test.data,
-    root: run.config.options.root,
-    name: test.data,
-    split: test.split,
-  }
+  const { data: target = test.data, root } = test.source ?? {}
+  const source = { target, root, name: test.data, split: test.split }
   const confusion = new Confusion(images, classnames.length)
   const pairs = confusion.pairs()
   const block = confusion.block(classnames.length <= WHOLE ? WHOLE : BLOCK)

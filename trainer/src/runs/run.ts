@@ -136,10 +136,11 @@ async function lookFirst(
 
 /** Tests, then writes the file with its figures, then result.json. */
 async function finish(work: Work, { effort, predictor, artifact }: Outcome): Promise<RunResult> {
-  const { run, options, log } = work
+  const { run, options, log, dataset } = work
+  const source = { data: options.data, root: options.root }
   const metrics: Record<string, Figures> = {}
   for (const classes of tested(work)) {
-    const figures = await test(run.path, work, predictor, work.dataset, classes, work.reading)
+    const figures = await test(run.path, work, predictor, { dataset, source }, classes, work.reading)
     metrics[classes] = figures
     log.tested(classes, figures, classes === options.classes)
   }

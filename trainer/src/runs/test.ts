@@ -42,6 +42,8 @@ export const TestFile = z.object({
   macro_f1: percent,
   ece: percent,
   classnames: z.array(z.string()),
+  /** What opens the data set again: --data, and --root where it was given. */
+  source: z.object({ data: z.string(), root: z.string().optional() }).optional(),
   per_class: z.array(z.object({ classname: z.string(), total: count, correct: count, accuracy: percent, f1: percent })),
 })
 export type TestFile = z.infer<typeof TestFile>
@@ -53,6 +55,12 @@ export interface Prediction {
   predicted: number
   prob: number
   prob_label: number
+}
+
+/** A data set, and the words that opened it. */
+export interface TestedSet {
+  dataset: Dataset
+  source: { data: string; root?: string | undefined }
 }
 
 /** Where a test of a run lies, without its ending. */
@@ -68,7 +76,7 @@ export async function test(
   folder: string,
   encoder: Encoder,
   predictor: Predictor,
-  dataset: Dataset,
+  { dataset, source }: TestedSet,
   classes: Classes,
   reading: ReadOptions,
 ): Promise<Figures> {
@@ -77,7 +85,8 @@ export async function test(
   const tested = await predictor.test(images)
   const path = testPath(folder, dataset.name, classes)
   const about = { data: dataset.name, classes, split: 'test', ...figures(tested) } as const
-  const file: TestFile = { ...about, classnames: images.classnames, per_class: tested.score.per_class }
+  const { per_class } = tested.score
+  const file: TestFile = { ...about, classnames: images.classnames, source, per_class }
   await writeDurably(`${path}.jsonl`, predictions(images, tested))
   await writeDurably(`${path}.json`, toJson(file)) // the last: a test that has one is whole
   return figures(tested)
@@ -111,7 +120,7 @@ export async function testRun(
   const cache = new FeatureCache({ engine, model, enabled: flags.cache, terminal: context.terminal })
   const predictor = await openPredictor(folder, model, context)
   const reading = { ...context, skipBad: flags.skip_bad }
-  return await test(folder, { model, cache }, predictor, dataset, classes, reading)
+  return await test(folder, { model, cache }, predictor, { dataset, source: { data, root } }, classes, reading)
 }
 
 function predictions({ items, labels }: Embedded, { predicted, probs, n_cls }: Tested): string {

@@ -48,6 +48,18 @@ test('a name says what is not the default, and nothing of what else is in the gr
   expect(one).toMatch(/-ctxinita_photo_of~[0-9a-f]{6}-/)
 })
 
+test('how a run is told of goes along, and makes no other job', async () => {
+  const told = { log_style: ['dassl'], tensorboard: [true], report: [false] }
+  const axes = { data: ['emoji-kinds'], method: ['coop'] }
+  const { jobs } = await expand([grid(axes), grid({ ...axes, ...told })], planner)
+  expect(jobs.map(({ name }) => name)).toEqual(['emoji-kinds/coop-16shots-all-seed1'])
+  const [job] = (await expand([grid({ ...axes, ...told })], planner)).jobs
+  expect(job).toMatchObject({
+    name: 'emoji-kinds/coop-16shots-all-seed1',
+    options: { log_style: 'dassl', tensorboard: true, report: false },
+  })
+})
+
 test('what a method does not look at makes no other job; what excludes itself is left out and named', async () => {
   const axes = { ...kinds, method: ['zero-shot', 'coop', 'cocoop'], csc: [false, true], epochs: [5], shots: [1, 2] }
   const { jobs, left_out } = await expand([grid(axes)], planner)

@@ -13,8 +13,11 @@ import { isBound, resolve, TRAIN, type TrainFlags, testedClasses } from '../runs
 import { type Classes, selectClasses } from '../select.ts'
 import { type Job, jobName, type Options, type Test } from './job.ts'
 
-/** What names one run, how it is told of, and where the papers' data lie: no axis of a grid. */
-const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache', 'root', ...Object.keys(LOGS)]
+/** What names one run, and where things lie: no axis of a grid. */
+const NOT_AN_OPTION = ['name', 'out', 'resume', 'cache', 'root']
+
+/** How a run is told of: no part of a job's name, as the run is the same. */
+const TELLING = ['report', ...Object.keys(LOGS)]
 
 /** The options of a run that a grid may vary, as flags. */
 export const OPTIONS: readonly Flag[] = flagsOf(TRAIN).filter(({ key }) => !NOT_AN_OPTION.includes(key))
@@ -78,7 +81,7 @@ export class Planner {
     const { data, dataset, set } = await this.#open(target)
     const all = TRAIN.parse({ ...given, data, method })
     const core = without({ shots: all.shots, classes: all.classes, seed: all.seed }, ignored)
-    const resolved = this.#resolve(all, dataset)
+    const resolved = without(this.#resolve(all, dataset), TELLING)
     const defaults = this.#resolve(TRAIN.parse({ ...core, data, method }), dataset)
     const other = Object.entries(resolved).filter(([key, value]) => {
       return JSON.stringify(value) !== JSON.stringify(defaults[key as keyof typeof defaults])
@@ -88,7 +91,7 @@ export class Planner {
     const classnames = isBound(all) ? await this.#classnames(target, all.classes) : undefined
     return {
       name: jobName(dataset, said),
-      options: { ...said, ...this.#root() },
+      options: { ...said, ...only(given, TELLING), ...this.#root() },
       tests: await this.#tests([...own, ...more], target, classnames),
       epochs: ignored.includes('epochs') ? 0 : resolved.epochs,
     }
@@ -171,6 +174,10 @@ function named(asked: Options): Options {
 
 function without<T extends object>(object: T, keys: readonly string[]): T {
   return Object.fromEntries(Object.entries(object).filter(([key, v]) => v !== undefined && !keys.includes(key))) as T
+}
+
+function only<T extends object>(object: T, keys: readonly string[]): T {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => keys.includes(key))) as T
 }
 
 /** As data: a name, or a path that holds wherever the job is run. */

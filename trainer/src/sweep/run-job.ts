@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Context } from '../command.ts'
 import { codeOf, problemOf } from '../errors.ts'
 import { toJson, writeDurably } from '../files.ts'
+import { LOGS } from '../logs/flags.ts'
 import { reportRun } from '../report/report.ts'
 import { TRAIN } from '../runs/options.ts'
 import { runTraining } from '../runs/run.ts'
@@ -46,8 +47,8 @@ export async function runJob(folder: string, context: Context): Promise<void> {
 async function train(task: Task, context: Context): Promise<void> {
   const { folder, options } = task
   const resume = existsSync(join(folder, 'config.json'))
-  const given = new Set(Object.keys(options))
-  // The report comes after the tests.
+  // A run that is gone on with is told of as it began; the report comes after the tests.
+  const given = new Set(Object.keys(options).filter((key) => !(key in LOGS)))
   await runTraining({ ...flagsOf(task), out: folder, resume, report: false }, { ...context, given })
 }
 

@@ -19,6 +19,7 @@ export interface MadeTest {
   classes: string
   classnames: string[]
   images: { path: string; label: number }[]
+  source?: { data: string }
 }
 
 /** A test on images that are there: the first of an embedded set's test images. */
@@ -64,7 +65,7 @@ export function makeRun(folder: string, made: Made = {}): void {
   })
   if (steps > 0) writeFileSync(join(folder, 'metrics.jsonl'), metrics(steps, epochs, all.seed))
   const draw = draws(all.seed)
-  for (const { data, classes, classnames, images } of tests) {
+  for (const { data, classes, classnames, images, source } of tests) {
     const predictions = images.map(({ path, label }): Prediction => {
       const right = draw() < accuracy
       const predicted = right ? label : (label + 1 + Math.floor(2 * draw())) % classnames.length
@@ -92,6 +93,7 @@ export function makeRun(folder: string, made: Made = {}): void {
       n_cls: classnames.length,
       ece,
       classnames,
+      source,
       ...figures,
     })
   }
