@@ -7,19 +7,21 @@ import { alternate } from './measure.mjs'
 const docs = resolve(import.meta.dirname, '../../docs')
 const CLASSES = [10, 20, 50, 100, 200, 500, 1000]
 const BATCHES = [1, 2, 4, 8, 16, 32]
-const ROUNDS = 3
+/** Rounds of a point; of one whose step is as many prompts as 400 classes, a single one. */
+const [ROUNDS, LARGE] = [3, 400]
 
 /** Measures every point and writes docs/training-cost.json and .svg. PyTorch's points that do not fit into memory are null. */
 export async function measure({ ourStep, theirStep, fits, say }) {
   const point = async (classes, batch) => {
     const of = { classes, batch, n_ctx: 4, conditional: true, encode: false }
+    const rounds = classes * batch < LARGE ? ROUNDS : 1
     const ours = await ourStep(of)
     let times
-    if (await fits(of)) times = await alternate(ours, () => theirStep(of), ROUNDS)
+    if (await fits(of)) times = await alternate(ours, () => theirStep(of), rounds)
     else {
       const runs = []
-      for (let round = 0; round <= ROUNDS; round++) runs.push(await ours())
-      times = { ours: runs.slice(1).sort((a, b) => a - b)[ROUNDS >> 1], theirs: null }
+      for (let round = 0; round <= rounds; round++) runs.push(await ours())
+      times = { ours: runs.slice(1).sort((a, b) => a - b)[rounds >> 1], theirs: null }
     }
     const [our, their] = [times.ours, times.theirs].map((ms) => ms && Math.round(ms * 10) / 10)
     say(`${classes} classes, batch ${batch}: ${our} ms, PyTorch ${their ?? 'does not fit into memory'}`)

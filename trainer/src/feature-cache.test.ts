@@ -22,8 +22,21 @@ test('what was kept is found again, under the same key only', async () => {
   await cache.put({ texts: ['a'] }, entry)
   expect(await cache.get({ texts: ['a'] })).toEqual(entry)
   expect(await cache.get({ texts: ['b'] })).toBeUndefined()
-  expect(await open(folder, { sha256: 'b' }).cache.get({ texts: ['a'] })).toBeUndefined()
-  expect(await open(folder, { version: '2' }).cache.get({ texts: ['a'] })).toBeUndefined()
+})
+
+test.each([{ sha256: 'b' }, { version: '2' }])('what another model or version made is not used: %o', async (other) => {
+  const folder = newFolder()
+  await open(folder).cache.put({ texts: ['a'] }, entry)
+  const { cache, said } = open(folder, other)
+  expect(await cache.get({ texts: ['b'] })).toBeUndefined()
+  expect(said).toEqual([])
+  expect(await cache.get({ texts: ['a'] })).toBeUndefined()
+  expect(await cache.get({ texts: ['a'] })).toBeUndefined()
+  expect(said.join('')).toBe('the cache has these features of another model or version: they are computed anew\n')
+  const made = { ...entry, features: Float32Array.of(7) }
+  await cache.put({ texts: ['a'] }, made)
+  expect(await cache.get({ texts: ['a'] })).toEqual(made)
+  expect(await open(folder).cache.get({ texts: ['a'] })).toEqual(entry)
 })
 
 test('--no-cache finds nothing and keeps nothing', async () => {
@@ -37,7 +50,7 @@ test('--no-cache finds nothing and keeps nothing', async () => {
 
 test('a file that was damaged anywhere reads as missing, and is written again', async () => {
   const folder = newFolder()
-  const { cache } = open(folder)
+  const { cache, said } = open(folder)
   await cache.put('k', entry)
   const path = join(folder, readdirSync(folder)[0] ?? '')
   const whole = readFileSync(path)
@@ -49,6 +62,7 @@ test('a file that was damaged anywhere reads as missing, and is written again', 
     writeFileSync(path, whole.subarray(0, at))
     expect(await cache.get('k'), `${at} bytes`).toBeUndefined()
   }
+  expect(new Set(said)).toEqual(new Set([`warning: ${path} is damaged: its features are computed again\n`]))
   await cache.put('k', entry)
   expect(await cache.get('k')).toEqual(entry)
 })

@@ -44,23 +44,26 @@ export interface CacheOptions {
 export class FeatureCache {
   readonly #options: Required<CacheOptions>
   #works: boolean
+  #told = false
 
   constructor(options: CacheOptions) {
     this.#options = { folder: join(cacheFolder(), 'features'), maxBytes: MAX_BYTES, ...options }
     this.#works = options.enabled
   }
 
-  /** What was kept under `key`, any JSON. */
+  /** What was kept under `key`, any JSON. What cannot be used is computed again, and said to be. */
   async get(key: unknown): Promise<Entry | undefined> {
     if (!this.#works) return undefined
     const path = this.#path(key)
-    try {
-      const entry = parse(await readFile(path))
-      if (entry !== undefined) await utimes(path, new Date(), new Date())
-      return entry
-    } catch {
-      return undefined // missing or unreadable: it is computed
+    const file = await readFile(path).catch(() => undefined)
+    if (file === undefined) {
+      await this.#tellOfOthers(key)
+      return undefined
     }
+    const entry = parse(file)
+    if (entry === undefined) this.#options.terminal.warn(`${path} is damaged: its features are computed again`)
+    else await utimes(path, new Date(), new Date()).catch(() => undefined) // another process may have removed it
+    return entry
   }
 
   /** Keeps `entry`. A cache that cannot be written is a warning, never an error. */
@@ -79,10 +82,20 @@ export class FeatureCache {
     }
   }
 
+  /** Named by what it is of, and by what made it. */
   #path(key: unknown): string {
     const { engine, model, folder } = this.#options
-    const all = ['cocoop-features-1', model.info.sha256, engine.name, engine.version(), process.arch, key]
-    return join(folder, `${sha256(Buffer.from(JSON.stringify(all)))}${SUFFIX}`)
+    const maker = ['cocoop-features-1', model.info.sha256, engine.name, engine.version(), process.arch]
+    return join(folder, `${hashOf(key)}-${hashOf(maker)}${SUFFIX}`)
+  }
+
+  /** Says, once, that there are features of the same which are not this model's. */
+  async #tellOfOthers(key: unknown): Promise<void> {
+    if (this.#told) return
+    const names = await readdir(this.#options.folder).catch(() => [])
+    if (!names.some((name) => name.startsWith(`${hashOf(key)}-`))) return
+    this.#told = true
+    this.#options.terminal.log('the cache has these features of another model or version: they are computed anew')
   }
 
   /** Removes the files that were used least recently until the folder fits; another process may be doing the same. */
@@ -128,6 +141,10 @@ function parse(file: Buffer): Entry | undefined {
   const start = 4 + rest.readUInt32LE()
   const features = new Float32Array(rest.buffer, rest.byteOffset + start, (rest.length - start) / 4)
   return { note: JSON.parse(rest.toString('utf8', 4, start)), features }
+}
+
+function hashOf(value: unknown): string {
+  return sha256(Buffer.from(JSON.stringify(value))).slice(0, 40)
 }
 
 function messageOf(cause: unknown): string {

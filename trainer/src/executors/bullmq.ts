@@ -6,12 +6,10 @@ import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { JobType, Queue } from 'bullmq'
 import { isDone, readFailure, type Task } from '../sweep/job.ts'
-import type { Executor, Running } from './executor.ts'
+import { type Executor, type Running, settled } from './executor.ts'
 import { openRedis, type QueuedJob, queueId, stopChannel } from './redis.ts'
 
 const POLL_MS = 500
-/** How long the results of a job may take to be seen through a shared folder. */
-const SETTLE_MS = 3000
 const STOP_MS = 60_000
 /** Without a worker for so long, it is said that one is wanted. */
 const LONELY_MS = 5000
@@ -69,7 +67,7 @@ export class BullmqExecutor implements Executor {
         }
         if (rest.has(id)) continue
         waiting.delete(id)
-        await settle(task)
+        await settled(task)
         const word = isDone(task) || (await readFailure(task.folder)) !== undefined
         running.ended(task, word ? undefined : 'it was in the hands of workers that ended without a word')
       }
@@ -99,9 +97,4 @@ export class BullmqExecutor implements Executor {
 
 async function idsIn(queue: Queue<QueuedJob>, states: JobType[]): Promise<Set<string>> {
   return new Set((await queue.getJobs(states)).flatMap((job) => job?.id ?? []))
-}
-
-async function settle(task: Task): Promise<void> {
-  const end = performance.now() + SETTLE_MS
-  while (!isDone(task) && (await readFailure(task.folder)) === undefined && performance.now() < end) await sleep(100)
 }

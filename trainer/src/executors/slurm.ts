@@ -10,14 +10,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { TrainError } from '../errors.ts'
 import { sha256, writeDurably } from '../files.ts'
 import { isDone, readFailure, type Task } from '../sweep/job.ts'
-import { type Executor, FAIL_FAST, type Running } from './executor.ts'
+import { type Executor, FAIL_FAST, type Running, settled } from './executor.ts'
 import { CLI } from './local.ts'
 
 /** SLURM's own default limit is 1001. */
 const MAX_ARRAY = 1000
 const POLL_MS = { first: 500, most: 10_000 }
-/** How long the results of a task that ended may take to be seen through a shared folder. */
-const SETTLE_MS = 3000
 const CANCEL_MS = 60_000
 /** How often SLURM may give no answer. */
 const PATIENCE = 30
@@ -94,7 +92,7 @@ export class SlurmExecutor implements Executor {
           running.started(task)
         }
         if (state !== undefined && !isDone(task)) continue
-        if (state === undefined) await settle(task)
+        if (state === undefined) await settled(task)
         waiting.delete(folder)
         running.ended(task, await this.#died(task, seen.get(folder)))
         news = true
@@ -205,12 +203,6 @@ async function lastState(id: string): Promise<string> {
   if (counted.trim() !== '') return counted.trim().split(/\s/)[0] ?? ''
   const shown = await slurm('scontrol', ['--oneliner', 'show', 'job', id]).catch(() => '')
   return /\bJobState=(\w+)/.exec(shown)?.[1] ?? ''
-}
-
-/** Through a shared folder a result may be seen a little later than the end of its task. */
-async function settle(task: Task): Promise<void> {
-  const end = performance.now() + SETTLE_MS
-  while (!isDone(task) && (await readFailure(task.folder)) === undefined && performance.now() < end) await sleep(100)
 }
 
 /** @throws TrainError `not_found` if SLURM is not installed; `worker_failed` with what it said */
