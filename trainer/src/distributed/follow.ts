@@ -9,9 +9,10 @@ import { openDataset } from '../datasets/open.ts'
 import { codeOf, TrainError } from '../errors.ts'
 import { readAll } from '../images.ts'
 import { openModel } from '../models.ts'
+import { dataFacts } from '../runs/config.ts'
 import { requireData, resolve, type TrainFlags, type TrainOptions, trainSpec } from '../runs/options.ts'
 import { finishedRun } from '../runs/result.ts'
-import { fingerprint, selectShots } from '../select.ts'
+import { selectShots } from '../select.ts'
 import { Terminal } from '../terminal.ts'
 import { VERSION } from '../version.ts'
 import { Channel, packed, stop, unpacked } from './channel.ts'
@@ -68,12 +69,7 @@ async function train(flags: TrainFlags, context: Context, place: Place, channel:
   const trainer = await model.trainer(spec, data.images, Uint32Array.from(data.labels), { signal })
   if (!flags.resume && (await channel.next(['welcome', 'done'], signal)).head.kind === 'done') return
   const claim = claimOf(options, data.classnames, {
-    data: {
-      name: dataset.name,
-      n_train: data.items.length,
-      n_cls: data.classnames.length,
-      fingerprint: fingerprint(data, data.images),
-    },
+    data: dataFacts(dataset.name, data),
     model: { id: opened.id, sha256: model.info.sha256 },
   })
   channel.send({ kind: 'ready', claim })

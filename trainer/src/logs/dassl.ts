@@ -7,11 +7,10 @@ import type { Progress, TrainPlan } from 'cocoop/node'
 import type { Figures } from '../evaluate.ts'
 import { backboneOf } from '../presets/backbones.ts'
 import { dump, originalConfig, TRAINERS } from '../presets/dump.ts'
-import type { Work } from '../runs/method.ts'
 import type { TrainOptions } from '../runs/options.ts'
 import type { Terminal } from '../terminal.ts'
 import { VERSION } from '../version.ts'
-import type { RunLog } from './run-log.ts'
+import type { Beginning, RunLog } from './run-log.ts'
 import { lrAt } from './schedule.ts'
 
 /** A batch's value and the epoch's mean so far, as the original's AverageMeter. */
@@ -52,8 +51,7 @@ export class DasslLog implements RunLog {
     this.#now = now
   }
 
-  begin(work: Work): void {
-    const { run, options, dataset, data, model, config } = work
+  begin({ run, options, dataset, data, model, config }: Beginning): void {
     const backbone = backboneOf(model.info) ?? config.model.id
     this.#began = this.#now()
     this.#say(`Setting fixed seed: ${options.seed}`)

@@ -2,9 +2,8 @@
 import type { EpochReport, Progress, TrainPlan } from 'cocoop/node'
 import { formatDuration, formatRate, Meter } from '../progress.ts'
 import type { RunFolder } from '../runs/folder.ts'
-import type { Work } from '../runs/method.ts'
 import type { Terminal } from '../terminal.ts'
-import type { RunLog } from './run-log.ts'
+import type { Beginning, RunLog } from './run-log.ts'
 
 export class PlainLog implements RunLog {
   readonly #run: RunFolder
@@ -18,7 +17,7 @@ export class PlainLog implements RunLog {
     this.#terminal = terminal
   }
 
-  begin({ run, options, dataset, data, config }: Work): void {
+  begin({ run, options, dataset, data, config }: Beginning): void {
     const classes = options.classes === 'all' ? '' : `${options.classes} `
     const learning = options.method === 'coop' || options.method === 'cocoop'
     this.#terminal.log(

@@ -1,12 +1,27 @@
 /** What is told of a run while it goes: on stderr, in its log.txt, and to TensorBoard. */
-import type { EpochReport, Progress, TrainPlan } from 'cocoop/node'
+import type { EpochReport, NativeModel, Progress, TrainPlan } from 'cocoop/node'
+import type { Dataset } from '../datasets/dataset.ts'
 import type { Figures } from '../evaluate.ts'
-import type { Work } from '../runs/method.ts'
+import type { Config } from '../runs/config.ts'
+import type { RunFolder } from '../runs/folder.ts'
+import type { TrainOptions } from '../runs/options.ts'
+import type { Selected } from '../select.ts'
+
+/** A run that is about to begin, or to go on. */
+export interface Beginning {
+  run: RunFolder
+  options: TrainOptions
+  config: Config
+  model: NativeModel
+  dataset: Dataset
+  /** The training images. */
+  data: Selected
+}
 
 /** Called in this order; nothing but a full disk makes one throw. */
 export interface RunLog {
   /** Everything is read, nothing is done. */
-  begin(work: Work): void
+  begin(beginning: Beginning): void
   /** Batches begin; `step` of them were done by earlier processes. */
   start(plan: TrainPlan, step: number): void
   batch(event: Progress): void
@@ -27,7 +42,7 @@ export function several(logs: readonly RunLog[]): RunLog {
     for (const log of logs) tell(log)
   }
   return {
-    begin: (work) => all((log) => log.begin(work)),
+    begin: (beginning) => all((log) => log.begin(beginning)),
     start: (plan, step) => all((log) => log.start(plan, step)),
     batch: (event) => all((log) => log.batch(event)),
     epoch: (report) => all((log) => log.epoch(report)),

@@ -1,10 +1,11 @@
 /** Ablations of the two papers (CoOp, section 4.3; CoCoOp, section 4.4), a table for each question. */
 import { nativeEngine } from 'cocoop/node'
 import { DEFAULT_MODEL, openModel } from '../models.ts'
+import type { MethodName } from '../runs/options.ts'
 import type { Options } from '../sweep/job.ts'
 import { accuracy, type Cell, fixed, harmonic, mean } from './cells.ts'
 import { epochsFor } from './papers.ts'
-import type { Method, Study } from './study.ts'
+import type { Study } from './study.ts'
 import type { Column, TablePlan } from './tables.ts'
 
 export const PARTS = ['context-length', 'initialisation', 'class-specific', 'position', 'parameters'] as const
@@ -16,7 +17,7 @@ const MATCHED = 60
 
 interface Variant {
   label: string
-  options: Options & { method: Method }
+  options: Options & { method: MethodName }
 }
 
 interface Question {

@@ -1,15 +1,16 @@
 /** The same experiment on several CLIP models (CoOp, Table 2 and Figure 5 compare RN50, RN101, ViT-B/32 and ViT-B/16). */
 import { basename } from 'node:path'
+import type { MethodName } from '../runs/options.ts'
 import { accuracy, type Cell, mean } from './cells.ts'
 import { epochsFor } from './papers.ts'
-import { LABELS, type Method, type Study } from './study.ts'
+import { LABELS, type Study } from './study.ts'
 import type { Column, TablePlan } from './tables.ts'
 
 export async function backbones(
   study: Study,
   models: readonly string[],
   data: readonly string[],
-  methods: readonly Method[],
+  methods: readonly MethodName[],
 ): Promise<TablePlan[]> {
   const names = await Promise.all(data.map((one) => study.label(one)))
   const rows: TablePlan['rows'] = []

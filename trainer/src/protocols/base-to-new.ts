@@ -1,16 +1,16 @@
 /** Base-to-new generalisation (CoCoOp, section 4.1): trained on the first half of the classes, tested on both; H of the averages. */
 
 import { harmonicMean } from '../metrics.ts'
-import { isBound } from '../runs/options.ts'
+import { isBound, type MethodName } from '../runs/options.ts'
 import { accuracy, type Cell, harmonic, mean, NOTHING } from './cells.ts'
 import { comparedOptions, publishedBaseToNew, publishedTable } from './papers.ts'
-import { LABELS, type Method, type Study } from './study.ts'
+import { LABELS, type Study } from './study.ts'
 import type { Column, Table, TablePlan } from './tables.ts'
 
 export async function baseToNew(
   study: Study,
   data: readonly string[],
-  methods: readonly Method[],
+  methods: readonly MethodName[],
 ): Promise<TablePlan[]> {
   const rows: TablePlan['rows'] = []
   for (const one of data) {
@@ -42,7 +42,7 @@ export async function baseToNew(
 }
 
 /** Table 1 of CoCoOp, for the sets that are in it. */
-export function publishedBaseToNewTable(names: readonly string[], methods: readonly Method[]): Table[] {
+export function publishedBaseToNewTable(names: readonly string[], methods: readonly MethodName[]): Table[] {
   const rows = names.map((label) => ({
     label,
     values: methods.flatMap((method) => {
@@ -56,6 +56,6 @@ export function publishedBaseToNewTable(names: readonly string[], methods: reado
   return publishedTable({ title, corner: 'data set', columns: columnsOf(methods) }, rows)
 }
 
-function columnsOf(methods: readonly Method[]): Column[] {
+function columnsOf(methods: readonly MethodName[]): Column[] {
   return methods.flatMap((method) => ['base', 'new', 'H'].map((label) => ({ label, group: LABELS[method] ?? method })))
 }

@@ -1,7 +1,8 @@
 /** Cross-dataset transfer (CoCoOp, section 4.2): prompts learned on all classes of one set, tested on others. */
+import type { MethodName } from '../runs/options.ts'
 import { accuracy, type Cell } from './cells.ts'
 import { comparedOptions, publishedCross } from './papers.ts'
-import type { Method, Study } from './study.ts'
+import type { Study } from './study.ts'
 import type { Table, TablePlan } from './tables.ts'
 import { publishedTransfer, transferColumns, transferRow } from './transfer.ts'
 
@@ -9,7 +10,7 @@ export async function crossDataset(
   study: Study,
   source: string,
   targets: readonly string[],
-  methods: readonly Method[],
+  methods: readonly MethodName[],
 ): Promise<TablePlan[]> {
   const sets = [source, ...targets]
   const names = await study.labels(sets)
@@ -19,7 +20,7 @@ export async function crossDataset(
   return [{ title, corner: 'method', columns: transferColumns(names), rows }]
 }
 
-export function publishedCrossTable(names: readonly string[], methods: readonly Method[]): Table[] {
+export function publishedCrossTable(names: readonly string[], methods: readonly MethodName[]): Table[] {
   const title = 'Published (CoCoOp, Table 2: ViT-B/16 of OpenAI, 16 shots, 3 seeds)'
   return publishedTransfer(title, names, methods, publishedCross)
 }
@@ -28,7 +29,7 @@ async function cellsOf(
   study: Study,
   sets: readonly string[],
   names: readonly string[],
-  method: Method,
+  method: MethodName,
 ): Promise<Cell[]> {
   if (method === 'zero-shot') {
     // Nothing is learned that could be transferred: each set has its own template.

@@ -1,7 +1,8 @@
 /** Domain generalisation (CoOp, section 4.2; CoCoOp, section 4.3): learned on one set, tested on variants of it that look different. */
+import type { MethodName } from '../runs/options.ts'
 import { accuracy } from './cells.ts'
 import { comparedOptions, publishedShift, SHIFTED } from './papers.ts'
-import type { Method, Study } from './study.ts'
+import type { Study } from './study.ts'
 import type { Table, TablePlan } from './tables.ts'
 import { publishedTransfer, transferColumns, transferRow } from './transfer.ts'
 
@@ -16,7 +17,7 @@ export async function domainGeneralization(
   study: Study,
   source: string,
   targets: readonly string[],
-  methods: readonly Method[],
+  methods: readonly MethodName[],
 ): Promise<TablePlan[]> {
   const names = await study.labels([source, ...targets])
   const tests = targets.map((data) => ({ data, classes: 'all' as const }))
@@ -34,7 +35,7 @@ export async function domainGeneralization(
   return [{ title, corner: 'method', columns: transferColumns(names), rows }]
 }
 
-export function publishedShiftTable(names: readonly string[], methods: readonly Method[]): Table[] {
+export function publishedShiftTable(names: readonly string[], methods: readonly MethodName[]): Table[] {
   const title = 'Published (CoCoOp, Table 3: ViT-B/16 of OpenAI, 16 shots, 3 seeds)'
   return publishedTransfer(title, names, methods, publishedShift)
 }

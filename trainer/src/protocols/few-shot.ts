@@ -1,12 +1,13 @@
 /** Few-shot curves (CoOp, section 4.1) and the comparison with linear probes (CLIP, section 3.1.3; CoOp, Figure 3). */
+import type { MethodName } from '../runs/options.ts'
 import { accuracy, type Cell, derived, mean, NOTHING } from './cells.ts'
 import { epochsFor, publishedTable, publishedZeroShot } from './papers.ts'
-import { LABELS, type Method, type Study } from './study.ts'
+import { LABELS, type Study } from './study.ts'
 import type { Table, TablePlan } from './tables.ts'
 
 /** The cells of one method on one data set: one for zero-shot, one for each number of shots for the others. */
 interface Curve {
-  method: Method
+  method: MethodName
   cells: Cell[]
 }
 
@@ -14,7 +15,7 @@ interface Curve {
 export async function fewShot(
   study: Study,
   data: readonly string[],
-  methods: readonly Method[],
+  methods: readonly MethodName[],
   shots: readonly number[],
 ): Promise<TablePlan[]> {
   const sets: { label: string; curves: Curve[] }[] = []
@@ -45,7 +46,7 @@ export async function fewShot(
 export async function linearProbe(
   study: Study,
   data: readonly string[],
-  methods: readonly Method[],
+  methods: readonly MethodName[],
   shots: readonly number[],
 ): Promise<TablePlan[]> {
   const rows: { label: string; cells: Cell[] }[] = []
@@ -105,7 +106,7 @@ export function shotsToReach(level: number, shots: readonly number[], values: re
   return left * (right / left) ** ((level - below) / (above - below))
 }
 
-async function curvesOf(study: Study, data: string, methods: readonly Method[], shots: readonly number[]) {
+async function curvesOf(study: Study, data: string, methods: readonly MethodName[], shots: readonly number[]) {
   const label = await study.label(data)
   const curves: Curve[] = []
   for (const method of methods) {

@@ -1,7 +1,8 @@
 /** The papers' data sets and published figures (CoOp: Zhou et al. 2022a; CoCoOp: Zhou et al. 2022b), and where their options differ by the data. */
+
+import type { MethodName } from '../runs/options.ts'
 import type { Options } from '../sweep/job.ts'
 import type { Figure } from './cells.ts'
-import type { Method } from './study.ts'
 import type { Table } from './tables.ts'
 
 /** The eleven, in the papers' order. */
@@ -28,12 +29,12 @@ export function isPaperSet(name: string): boolean {
 }
 
 /** COOP.md: 50 epochs on ImageNet for every number of shots. */
-export function epochsFor(method: Method, dataset: string): Pick<Options, 'epochs'> {
+export function epochsFor(method: MethodName, dataset: string): Pick<Options, 'epochs'> {
   return method === 'coop' && dataset === 'imagenet' ? { epochs: 50 } : {}
 }
 
 /** How CoCoOp's paper trains CoOp for its comparisons: four tokens from words (COCOOP.md). */
-export function comparedOptions(method: Method, dataset: string): Options {
+export function comparedOptions(method: MethodName, dataset: string): Options {
   return { ...(method === 'coop' ? { ctx_init: 'a photo of a' } : {}), ...epochsFor(method, dataset) }
 }
 
@@ -71,17 +72,17 @@ const ZERO_SHOT_RN50 = [58.18, 86.29, 85.77, 55.61, 66.14, 77.31, 17.28, 58.52, 
 const ORDER = ['zero-shot', 'coop', 'cocoop']
 
 /** Base and new accuracy that the paper gives, if it does. */
-export function publishedBaseToNew(dataset: string, method: Method): { base: number; new: number } | undefined {
+export function publishedBaseToNew(dataset: string, method: MethodName): { base: number; new: number } | undefined {
   const [row, at] = [BASE_TO_NEW[dataset], ORDER.indexOf(method)]
   const [base, fresh] = [row?.[2 * at], row?.[2 * at + 1]]
   return base === undefined || fresh === undefined || at < 0 ? undefined : { base, new: fresh }
 }
 
-export function publishedCross(method: Method, dataset: string): number | undefined {
+export function publishedCross(method: MethodName, dataset: string): number | undefined {
   return CROSS[method]?.[ELEVEN.indexOf(dataset)]
 }
 
-export function publishedShift(method: Method, dataset: string): number | undefined {
+export function publishedShift(method: MethodName, dataset: string): number | undefined {
   return SHIFTS[method]?.[['imagenet', ...SHIFTED].indexOf(dataset)]
 }
 

@@ -11,7 +11,7 @@ import { chooseExecutor, EXECUTOR } from '../executors/choose.ts'
 import { toJson, writeDurably } from '../files.ts'
 import { nearest } from '../flags.ts'
 import { type Preset, preset } from '../presets/table.ts'
-import { METHODS } from '../runs/options.ts'
+import { METHODS, type MethodName } from '../runs/options.ts'
 import type { Classes } from '../select.ts'
 import { inOrder } from '../sweep/grid.ts'
 import { isDone, type Job, type Options, readAccuracy, stateOf } from '../sweep/job.ts'
@@ -20,8 +20,6 @@ import { reportFailures, runSweep, tasksOf } from '../sweep/sweep.ts'
 import { table as plainTable } from '../table.ts'
 import { isPaperSet } from './papers.ts'
 import { csv, fill, json, markdown, perSeed, type Table, type TablePlan, text } from './tables.ts'
-
-export type Method = (typeof METHODS)[number]
 
 /** Options that a protocol decides itself. */
 const OWN = ['data', 'method', 'classes', 'seed', 'shots', 'model', 'preset']
@@ -96,7 +94,7 @@ export function words(values: readonly string[]): string[] {
 }
 
 /** @throws TrainError `usage` for a word that is no method */
-export function methods(values: readonly string[]): Method[] {
+export function methods(values: readonly string[]): MethodName[] {
   return words(values).map((word) => {
     const method = METHODS.find((known) => known === word)
     if (method !== undefined) return method
@@ -133,7 +131,7 @@ export class Study {
    * The runs of one method on one data set, a job for each seed (one for a method that draws nothing).
    * Of `paper`, a preset of the method, the flags and --option, what comes later goes before.
    */
-  async runs(paper: Options & { data: string; method: Method }, tests: readonly WantedTest[] = []): Promise<Job[]> {
+  async runs(paper: Options & { data: string; method: MethodName }, tests: readonly WantedTest[] = []): Promise<Job[]> {
     const { shots, model, epochs, templates } = this.flags
     const { method, data } = paper
     const learned = method === 'coop' || method === 'cocoop'

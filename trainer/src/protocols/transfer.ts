@@ -1,7 +1,8 @@
 /** What the two transfer protocols share: a column for the source, one for each target, and the average of the targets. */
+import type { MethodName } from '../runs/options.ts'
 import { type Cell, mean } from './cells.ts'
 import { publishedTable } from './papers.ts'
-import { LABELS, type Method } from './study.ts'
+import { LABELS } from './study.ts'
 import type { Column, Table } from './tables.ts'
 
 /** The first name is the source's. */
@@ -15,7 +16,7 @@ export function transferColumns([source = '', ...targets]: readonly string[]): C
 }
 
 /** The average is that of the targets: the source is what was learned. */
-export function transferRow(method: Method, cells: readonly Cell[]): { label: string; cells: Cell[] } {
+export function transferRow(method: MethodName, cells: readonly Cell[]): { label: string; cells: Cell[] } {
   return { label: LABELS[method] ?? method, cells: [...cells, mean(cells.slice(1))] }
 }
 
@@ -23,8 +24,8 @@ export function transferRow(method: Method, cells: readonly Cell[]): { label: st
 export function publishedTransfer(
   title: string,
   names: readonly string[],
-  methods: readonly Method[],
-  figure: (method: Method, name: string) => number | undefined,
+  methods: readonly MethodName[],
+  figure: (method: MethodName, name: string) => number | undefined,
 ): Table[] {
   if (names[0] !== 'imagenet') return []
   const rows = methods.map((method) => {

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import type { Context } from '../command.ts'
 import { TrainError } from '../errors.ts'
 import { readJson } from '../files.ts'
+import { fingerprint, type Selected } from '../select.ts'
 import type { RunFolder } from './folder.ts'
 import type { TrainFlags, TrainOptions } from './options.ts'
 
@@ -18,6 +19,12 @@ const Config = z.object({
 })
 /** config.json: enough to repeat the run by `--config`. */
 export type Config = z.infer<typeof Config>
+
+/** What a config says of the images that are learned from. */
+export function dataFacts(name: string, data: Selected & { images: readonly Uint8Array[] }): Config['data'] {
+  const { items, classnames, images } = data
+  return { name, n_train: items.length, n_cls: classnames.length, fingerprint: fingerprint(data, images) }
+}
 
 /**
  * The config of the run in `folder`.

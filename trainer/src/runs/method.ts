@@ -1,26 +1,17 @@
 /** What every method of a run gets, and what it gives back: the run around it reads data, tests and writes the folder. */
-import type { NativeEngine, NativeModel } from 'cocoop/node'
+import type { NativeEngine } from 'cocoop/node'
 import type { Context } from '../command.ts'
-import type { Dataset } from '../datasets/dataset.ts'
 import type { Leader } from '../distributed/leader.ts'
 import type { FeatureCache } from '../feature-cache.ts'
 import type { ReadOptions } from '../images.ts'
-import type { RunLog } from '../logs/run-log.ts'
+import type { Beginning, RunLog } from '../logs/run-log.ts'
 import type { Selected } from '../select.ts'
-import type { Config } from './config.ts'
-import type { RunFolder } from './folder.ts'
-import type { TrainOptions } from './options.ts'
 import type { Predictor } from './predictor.ts'
 
-/** A run that is about to begin, or to go on. */
-export interface Work {
-  run: RunFolder
+/** What a method works with. */
+export interface Work extends Beginning {
   engine: NativeEngine
-  model: NativeModel
   cache: FeatureCache
-  dataset: Dataset
-  options: TrainOptions
-  config: Config
   /** The training images, proven to decode. */
   data: Selected & { images: Uint8Array[] }
   context: Context

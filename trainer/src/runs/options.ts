@@ -31,6 +31,7 @@ const positive = z.number().int().min(1)
 const share = z.number().min(0)
 
 export const METHODS = ['zero-shot', 'linear-probe', 'coop', 'cocoop'] as const
+export type MethodName = (typeof METHODS)[number]
 
 export const TRAIN = z.object({
   ...SOURCE,

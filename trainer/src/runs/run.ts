@@ -21,9 +21,9 @@ import type { RunLog } from '../logs/run-log.ts'
 import { openModel } from '../models.ts'
 import { checkBackbone } from '../presets/backbones.ts'
 import { reportRun } from '../report/report.ts'
-import { type Classes, fingerprint, type Selected, selectClasses, selectShots, selectSplit } from '../select.ts'
+import { type Classes, type Selected, selectClasses, selectShots, selectSplit } from '../select.ts'
 import { VERSION } from '../version.ts'
-import { type Config, compare, readConfig } from './config.ts'
+import { type Config, compare, dataFacts, readConfig } from './config.ts'
 import { RunFolder } from './folder.ts'
 import { resumeHint } from './learn.ts'
 import { linearProbe } from './linear-probe.ts'
@@ -79,12 +79,7 @@ export async function runTraining(flags: TrainFlags, context: Context, leader?: 
     const config: Config = {
       version: VERSION,
       options,
-      data: {
-        name: dataset.name,
-        n_train: data.items.length,
-        n_cls: data.classnames.length,
-        fingerprint: fingerprint(data, data.images),
-      },
+      data: dataFacts(dataset.name, data),
       model: { id: opened.id, sha256: model.info.sha256 },
       ...(leader === undefined ? {} : { shared: true }),
     }
