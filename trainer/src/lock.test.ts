@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test, vi } from 'vitest'
@@ -56,6 +56,27 @@ test.runIf(existsSync('/proc/self/stat'))(
     expect(existsSync(lockOf(path))).toBe(false)
   },
 )
+
+test('a lock that names nobody is free when whoever wrote it had the time to', () => {
+  const path = folder()
+  left(path, 'lock', '', 0)
+  expect(isLocked(path)).toBe(true)
+  left(path, 'lock', '', 3)
+  left(path, 'lock.clearing', '', 3)
+  expect(isLocked(path)).toBe(false)
+  lockFolder(path)()
+  expect(readdirSync(path)).toEqual([])
+})
+
+test('a lock is whole from the moment it is there, and leaves nothing beside it', () => {
+  const path = folder()
+  const unlock = lockFolder(path)
+  expect(readdirSync(path)).toEqual(['lock'])
+  left(path, 'lock', `${GONE} ${hostname()}\n`, 0)
+  lockFolder(path)
+  expect(readdirSync(path)).toEqual(['lock'])
+  unlock()
+})
 
 test('whoever died while it cleared a lock blocks nobody', () => {
   const path = folder()

@@ -3,7 +3,7 @@
  * gone is taken over, so that a run can be resumed after `kill -9` without cleaning up by hand. On another host the process cannot be asked:
  * there a lock counts as long as its file is touched, which its process does every few seconds.
  */
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { codeOf, TrainError } from './errors.ts'
@@ -11,6 +11,8 @@ import { codeOf, TrainError } from './errors.ts'
 const TOUCH_MS = 5000
 /** A process of another host that was silent for so long is gone. */
 const SILENT_MS = 60_000
+/** A lock that names nobody is being written, or whoever wrote it was killed in between. */
+const NAMELESS_MS = 2000
 
 /**
  * Takes the lock of a folder and returns what gives it back.
@@ -25,7 +27,7 @@ export function lockFolder(folder: string): () => void {
     if (!tryWrite(clearing, mine) && !(removeDead(clearing) && tryWrite(clearing, mine))) throw locked(folder, clearing)
     try {
       if (isAlive(path, statSync(clearing).mtimeMs)) throw locked(folder, path)
-      writeFileSync(path, mine)
+      replace(path, mine)
     } finally {
       rmSync(clearing, { force: true })
     }
@@ -65,14 +67,37 @@ function removeDead(path: string): boolean {
   return true
 }
 
+/** A new file that is there with its text or not at all: a process that is killed here leaves no lock that names nobody. */
 function tryWrite(path: string, text: string): boolean {
+  const beside = `${path}.${process.pid}`
   try {
-    writeFileSync(path, text, { flag: 'wx' })
+    writeFileSync(beside, text)
+    try {
+      linkSync(beside, path)
+    } catch (cause) {
+      if (!isCode(cause, NO_LINKS)) throw cause
+      writeFileSync(path, text, { flag: 'wx' })
+    }
     return true
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return false
+    if (isCode(cause, ['EEXIST'])) return false
     throw cause
+  } finally {
+    rmSync(beside, { force: true })
   }
+}
+
+/** What a file system says that has no hard links. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
+
+function isCode(cause: unknown, codes: readonly string[]): boolean {
+  return cause instanceof Error && 'code' in cause && codes.includes(String(cause.code))
+}
+
+function replace(path: string, text: string): void {
+  const beside = `${path}.${process.pid}`
+  writeFileSync(beside, text)
+  renameSync(beside, path)
 }
 
 /** @param now milliseconds by the clock of the file system, which is not this host's where the folder is shared */
@@ -86,7 +111,8 @@ function isAlive(path: string, now: number): boolean {
     throw cause
   }
   const [pid, host, began] = text.trim().split(' ')
-  if (host !== undefined && host !== hostname()) return now - touched < SILENT_MS
+  if (host === undefined) return now - touched < NAMELESS_MS
+  if (host !== hostname()) return now - touched < SILENT_MS
   if (began !== undefined && began !== beganAt(Number(pid))) return false // its number is another process's now
   try {
     process.kill(Number(pid), 0) // asks whether the process exists; sends nothing

@@ -29,6 +29,7 @@ const RETRY_MS = 200
 export async function follow(flags: TrainFlags, context: Context, place: Place): Promise<void> {
   const { signal } = context
   if (flags.resume && flags.out !== undefined && (await finishedRun(flags.out)) !== undefined) return
+  if (!flags.resume) needsLearning(flags.method) // rank 0 may have ended for it already
   const socket = await dial(place, signal)
   const channel = new Channel(socket, `rank 0 at ${place.host}:${place.port}`, place.patience)
   try {
